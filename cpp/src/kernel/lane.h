@@ -1,0 +1,165 @@
+// Number types of the kernels: lanes (one vector register of parameter vectors) and dual numbers.
+//
+// Kernels are templates over a number type T: double (the reference), Vec<W> (W parameter vectors at
+// once) or Dual of either, nested for higher derivatives. Everything here is header-only and is
+// compiled once per instruction set inside namespace PHASIC_ISA, so that no inline function compiled
+// for a wide instruction set can be picked by the linker for a machine without it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "phasic/base.h"
+
+#ifndef PHASIC_ISA
+#define PHASIC_ISA isa_generic
+#endif
+
+namespace phasic::PHASIC_ISA {
+
+// GCC ignores a vector_size that depends on a template parameter, hence one specialisation a width.
+template <int W>
+struct VecStorage;
+template <>
+struct VecStorage<4> {
+  typedef double type __attribute__((vector_size(32)));
+};
+template <>
+struct VecStorage<8> {
+  typedef double type __attribute__((vector_size(64)));
+};
+
+// W doubles in one GCC/Clang vector; arithmetic is elementwise.
+template <int W>
+struct Vec {
+  using Storage = typename VecStorage<W>::type;
+  Storage x;
+  Vec() = default;
+  Vec(double value) : x(Storage{} + value) {}
+  explicit Vec(Storage value) : x(value) {}
+  double operator[](int lane) const { return x[lane]; }
+  void set(int lane, double value) { x[lane] = value; }
+  Vec& operator+=(Vec o) { x += o.x; return *this; }
+  Vec& operator-=(Vec o) { x -= o.x; return *this; }
+  Vec& operator*=(Vec o) { x *= o.x; return *this; }
+  Vec& operator/=(Vec o) { x /= o.x; return *this; }
+  friend Vec operator+(Vec a, Vec b) { return Vec(a.x + b.x); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(a.x - b.x); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(a.x * b.x); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(a.x / b.x); }
+  friend Vec operator-(Vec a) { return Vec(-a.x); }
+};
+
+// First-order dual number over T; Dual<Dual<T>> carries mixed second derivatives.
+template <class T>
+struct Dual {
+  T value, tangent;
+  Dual() = default;
+  Dual(double v) : value(v), tangent(0.0) {}
+  Dual(T v, T t) : value(v), tangent(t) {}
+  Dual& operator+=(Dual o) { value += o.value; tangent += o.tangent; return *this; }
+  Dual& operator-=(Dual o) { value -= o.value; tangent -= o.tangent; return *this; }
+  Dual& operator*=(Dual o) { return *this = *this * o; }
+  Dual& operator/=(Dual o) { return *this = *this / o; }
+  friend Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.tangent + b.tangent}; }
+  friend Dual operator-(Dual a, Dual b) { return {a.value - b.value, a.tangent - b.tangent}; }
+  friend Dual operator*(Dual a, Dual b) {
+    return {a.value * b.value, a.value * b.tangent + a.tangent * b.value};
+  }
+  friend Dual operator/(Dual a, Dual b) {
+    const T q = a.value / b.value;
+    return {q, (a.tangent - q * b.tangent) / b.value};
+  }
+  friend Dual operator-(Dual a) { return {-a.value, -a.tangent}; }
+};
+
+// Traits: the lane type underneath, the number of lanes and of dual levels.
+template <class T>
+struct Traits {  // double
+  using Base = double;
+  static constexpr int lanes = 1;
+  static constexpr int levels = 0;
+};
+template <int W>
+struct Traits<Vec<W>> {
+  using Base = Vec<W>;
+  static constexpr int lanes = W;
+  static constexpr int levels = 0;
+};
+template <class T>
+struct Traits<Dual<T>> {
+  using Base = typename Traits<T>::Base;
+  static constexpr int lanes = Traits<T>::lanes;
+  static constexpr int levels = Traits<T>::levels + 1;
+};
+
+// The value without any derivative part.
+inline double primal(double x) { return x; }
+template <int W>
+Vec<W> primal(Vec<W> x) { return x; }
+template <class T>
+auto primal(const Dual<T>& x) { return primal(x.value); }
+
+// Coefficient of e1 e2 .. ek: the mixed derivative along all tangents.
+inline double top(double x) { return x; }
+template <int W>
+Vec<W> top(Vec<W> x) { return x; }
+template <class T>
+auto top(const Dual<T>& x) { return top(x.tangent); }
+
+inline double lane(double x, int) { return x; }
+template <int W>
+double lane(Vec<W> x, int i) { return x.x[i]; }
+inline void set_lane(double& x, int, double v) { x = v; }
+template <int W>
+void set_lane(Vec<W>& x, int i, double v) { x.x[i] = v; }
+
+// A base number as a T with zero derivative parts.
+template <class T>
+T constant(const typename Traits<T>::Base& x) {
+  if constexpr (Traits<T>::levels == 0) {
+    return x;
+  } else {
+    return T(constant<decltype(T::value)>(x), decltype(T::tangent)(0.0));
+  }
+}
+// x with tangent t added along level `level` (0 = innermost).
+template <class T>
+void add_tangent(T& x, int level, const typename Traits<T>::Base& t) {
+  if constexpr (Traits<T>::levels == 0) {
+    (void)x, (void)level, (void)t;
+  } else if (level == Traits<T>::levels - 1) {
+    x.tangent += constant<decltype(T::tangent)>(t);
+  } else {
+    add_tangent(x.value, level, t);
+  }
+}
+
+// 1 / s where s > 0, else 0: a state that cannot leave contributes nothing (traps are found apart).
+inline double reciprocal_or_zero(double s) { return s > 0 ? 1 / s : 0; }
+template <int W>
+Vec<W> reciprocal_or_zero(Vec<W> s) {
+  using V = typename Vec<W>::Storage;
+  const auto positive = s.x > V{};
+  const V safe = positive ? s.x : V{} + 1.0;
+  return Vec<W>(positive ? 1.0 / safe : V{});
+}
+template <class T>
+Dual<T> reciprocal_or_zero(const Dual<T>& s) {
+  const T r = reciprocal_or_zero(s.value);
+  return {r, -(r * r * s.tangent)};
+}
+
+inline double elementwise_max(double a, double b) { return a > b ? a : b; }
+template <int W>
+Vec<W> elementwise_max(Vec<W> a, Vec<W> b) { return Vec<W>(a.x > b.x ? a.x : b.x); }
+
+inline double max_lane(double x) { return x; }
+template <int W>
+double max_lane(Vec<W> x) {
+  double m = x.x[0];
+  for (int i = 1; i < W; ++i) m = x.x[i] > m ? x.x[i] : m;
+  return m;
+}
+
+}  // namespace phasic::PHASIC_ISA
