@@ -1,0 +1,61 @@
+# make demo    install into .venv and fit the breast-cancer data (examples/gbsg2_survival.py)
+# make test    install into .venv, then run ctest and pytest
+# make asan    the C++ tests under the address and undefined-behaviour sanitizers; make tsan: threads
+# make lint    formatting, lint and types
+# make clean   remove everything that these commands made
+#
+# Needs Python 3.11 or newer with venv, a C++17 compiler and make; the rest comes from PyPI.
+PYTHON ?= python3
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+CMAKE_ARGS := -G Ninja -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
+SOURCES := $(shell find cpp python cmake -type f ! -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
+
+.PHONY: demo test ctest pytest asan tsan lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/gbsg2_survival.py
+
+test: ctest pytest
+
+ctest: $(VENV)/.test
+	$(call run_preset,dev)
+
+pytest: $(VENV)/.test ctest
+	$(BIN)/python -m pytest
+
+asan tsan: $(VENV)/.test
+	$(call run_preset,$@)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check python tests examples
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist gbsg2.png
+
+# Configures, builds and tests one preset of CMakePresets.json.
+define run_preset
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset $(1) $(CMAKE_ARGS)
+	$(BIN)/cmake --build build/$(1) --parallel $(JOBS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" ctest --preset $(1) --parallel $(JOBS)
+endef
+
+# Stamp files: each step runs again only when what it depends on has changed.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "phasic needs Python 3.11 or newer, found " + sys.version.split()[0] + "; use make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.package: $(VENV)/.created $(SOURCES)
+	$(PIP) .
+	touch $@
+
+# The extras of the package that is already installed.
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.package
+	$(PIP) "phasic-xla[$*]"
+	touch $@
