@@ -5,15 +5,19 @@
 // parameterised part (coefficients, linear in theta), or both.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "phasic/base.h"
 
 namespace phasic {
+
+namespace detail {
+struct LooseEdge;
+}
 
 // Immutable compressed-sparse-row graph. Rows are sorted by target; one entry per (from, to) pair.
 struct Graph {
@@ -62,43 +66,68 @@ struct GraphArrays {
 // The inverse. Always writes start_vertex = 0.
 [[nodiscard]] GraphArrays graph_to_arrays(const Graph& graph);
 
+// One outgoing edge as the user sees it: parallel transitions are added up.
+struct EdgeView {
+  std::int32_t target = 0;
+  bool has_constant = false;
+  double constant = 0.0;             // 0 without a constant part
+  std::vector<double> coefficients;  // dense, (param_length); empty without a parameterised part
+};
+
 // Collects vertices and edges. Parallel transitions between one pair of vertices add.
 class GraphBuilder {
  public:
   explicit GraphBuilder(Index state_length, bool discrete = false);
+  // Continues from a finished graph: same vertices and edges; of duplicate states, the first is the
+  // one that find_vertex finds. The starting vertex is never found by its state.
+  explicit GraphBuilder(const Graph& graph);
 
   // Creates the vertex when no vertex made by this function has the state. O(1) expected.
   Index find_or_create_vertex(Span<const std::int32_t> state);
   // -1 when absent.
   [[nodiscard]] Index find_vertex(Span<const std::int32_t> state) const;
-  // Always a new vertex, even if the state exists.
+  // Always a new vertex, even if the state exists. The span must not point into this builder.
   Index add_vertex(Span<const std::int32_t> state);
 
   void add_edge(Index from, Index to, double weight);
   void add_edge(Index from, Index to, Span<const double> coefficients);
 
-  [[nodiscard]] Index n_vertices() const noexcept;
+  [[nodiscard]] Index n_vertices() const noexcept { return ssize(first_edge_); }
   [[nodiscard]] Index state_length() const noexcept { return state_length_; }
-  [[nodiscard]] Index param_length() const noexcept { return param_length_ < 0 ? 0 : param_length_; }
+  [[nodiscard]] Index param_length() const noexcept { return std::max<Index>(param_length_, 0); }
   [[nodiscard]] bool discrete() const noexcept { return discrete_; }
+  [[nodiscard]] Span<const std::int32_t> states() const noexcept { return states_; }
+  [[nodiscard]] Span<const std::int32_t> state(Index vertex) const;  // checks the index
+  [[nodiscard]] std::vector<EdgeView> out_edges(Index vertex) const;  // sorted by target
 
   // Validates and compresses. The builder may be extended afterwards; the result does not change.
   [[nodiscard]] GraphPtr freeze() const;
 
  private:
   struct Edge {
-    std::int32_t from, to;
+    std::int32_t to;
     bool parameterised;
-    Index coef_begin;  // into coefficients_, dense rows of param_length
+    Index next;        // next edge of the same source, or -1
+    Index coef_begin;  // into coefficients_, one dense row of param_length
     double weight;
   };
+  void check_vertex(Index vertex, const char* role) const;
+  void check_edge(Index from, Index to) const;
+  void append_edge(Index from, const Edge& edge);
+  void gather_row(Index vertex, std::vector<detail::LooseEdge>& row) const;
+  // Slot of the state in slots_: it holds the vertex, or -1 where the state would go.
+  [[nodiscard]] std::size_t find_slot(Span<const std::int32_t> state) const noexcept;
+  void grow_slots();
+
   Index state_length_;
   Index param_length_ = -1;  // unknown until the first parameterised edge
   bool discrete_;
   std::vector<std::int32_t> states_;
+  std::vector<Index> first_edge_, last_edge_;  // by vertex, into edges_, or -1
   std::vector<Edge> edges_;
   std::vector<double> coefficients_;
-  std::unordered_multimap<std::uint64_t, std::int32_t> by_state_;
+  std::vector<std::int32_t> slots_;  // open addressing by state; a power of two, at most half full
+  std::size_t n_slots_used_ = 0;
 };
 
 }  // namespace phasic

@@ -23,6 +23,9 @@ struct Pattern {
   }
 };
 
+// Part of the digest; equals kTraceFormatMajor, since equal digest means equal trace.
+inline constexpr int kPatternFormat = 1;
+
 // Digest of (trace format version, pattern): the cache key.
 [[nodiscard]] std::string pattern_digest(const Pattern& pattern);
 // Throws Error{invalid_argument} unless row_begin/column are consistent, sorted, without self loops

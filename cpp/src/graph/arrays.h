@@ -1,0 +1,38 @@
+// Shape and metadata checks of the serialized format, worded once for arrays and for JSON.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "phasic/graph.h"
+
+namespace phasic::detail {
+
+inline constexpr Index kFormatVersion = 1;
+inline constexpr Index kNoColumns = -1;  // an empty array of shape (0,)
+
+// A two-dimensional field as it was found.
+struct TableShape {
+  Index rows = 0;
+  Index columns = kNoColumns;
+};
+
+// The required keys, in the order in which they are written and reported.
+inline constexpr const char* kRequiredFields[] = {
+    "states",     "edges",        "start_edges",  "param_edges",
+    "start_param_edges", "param_length", "state_length", "n_vertices"};
+
+// "missing required fields: ..."
+[[noreturn]] void fail_missing(const std::vector<std::string>& names);
+// "invalid metadata types: n_vertices is 1.5, expected an int"
+[[noreturn]] void fail_metadata(const std::string& field, const std::string& found,
+                                const std::string& expected);
+// "states array shape mismatch: ..." or "edges array has wrong shape: ..."
+[[noreturn]] void fail_shape(const std::string& field, const std::string& detail);
+
+// Ranges of state_length, param_length and format_version.
+void check_metadata(const GraphArrays& arrays, Index format_version);
+void check_shapes(const GraphArrays& arrays, TableShape states, TableShape edges,
+                  TableShape start_edges, TableShape param_edges, TableShape start_param_edges);
+
+}  // namespace phasic::detail
