@@ -74,17 +74,18 @@ struct Program {
   std::vector<std::int32_t> out_edge;         // (n_out) graph edge
   std::vector<std::int32_t> out_target;       // (n_out) position, or -1 - vertex if absorbing
   std::vector<Index> out_slot;                // (n_out) slot, or -1 if the edge leaves the block
+  std::vector<std::int32_t> self_edge;        // (n_positions) the vertex's self loop, or -1
   std::vector<std::int32_t> start_edge;       // (n_start) graph edge out of vertex 0
   std::vector<std::int32_t> start_target;     // (n_start) position, or -1 - vertex if absorbing
 
-  // --- slots and macro operations: step p owns upper slots [upper_begin[p], upper_begin[p + 1]) and
-  // lower slots [lower_begin[p], lower_begin[p + 1]); update (i, j) of step p adds
-  // lower[i] * upper[j] to slot update_slot[update_begin[p] + i * n_upper + j]; n_slots marks i == j.
+  // --- slots and macro operations. Step p owns upper_count[p] upper slots, then its lower slots, in
+  // [slot_begin[p], slot_begin[p + 1]). The update of lower slot i with upper slot j of step p adds
+  // their product to slot update_slot[update_begin[p] + i * upper_count[p] + j]; a returning path
+  // (both ends the same position) goes to the spare slot n_slots and is dropped.
   Index n_slots = 0;
-  std::vector<Index> upper_begin;             // (n_positions + 1) slot numbers
-  std::vector<std::int32_t> upper_position;   // by slot: the target position (upper slots)
-  std::vector<Index> lower_begin;             // (n_positions + 1) slot numbers
-  std::vector<std::int32_t> lower_position;   // by slot: the source position (lower slots)
+  std::vector<Index> slot_begin;              // (n_positions + 1)
+  std::vector<std::int32_t> upper_count;      // (n_positions)
+  std::vector<std::int32_t> slot_position;    // (n_slots) the other end: target (upper), source (lower)
   std::vector<Index> update_begin;            // (n_positions + 1)
   std::vector<std::int32_t> update_slot;
 
@@ -97,7 +98,7 @@ using ProgramPtr = std::shared_ptr<const Program>;
 // Gives each component its slots. Every component's digest must be in traces; Error{missing} lists
 // those that are not. min_size > 1: smaller components are recorded here when absent from traces.
 [[nodiscard]] ProgramPtr link(const Decomposition& decomposition, const ComponentTraceMap& traces,
-                              Index min_size = 1);
+                              Index min_size = 1, const RecordOptions& options = {});
 
 [[nodiscard]] std::string encode(const Program& program);
 [[nodiscard]] ProgramPtr decode_program(std::string_view bytes);

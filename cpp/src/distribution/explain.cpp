@@ -1,0 +1,193 @@
+// The sentence for a parameter vector that could not be evaluated: expected, found, where, what to do.
+
+#include <cmath>
+#include <sstream>
+#include <vector>
+
+#include "phasic/evaluate.h"
+
+namespace phasic {
+namespace {
+
+constexpr Index kMaxListed = 5;
+
+std::string number(double value) {
+  std::ostringstream out;
+  out.precision(17);
+  out << value;
+  return out.str();
+}
+
+double weight_of(const Graph& graph, Index e, Span<const double> theta) {
+  double w = graph.constant[at(e)];
+  for (Index c = graph.coef_begin[at(e)]; c < graph.coef_begin[at(e) + 1]; ++c) {
+    w += graph.coef_value[at(c)] * theta[graph.coef_param[at(c)]];
+  }
+  return w;
+}
+
+std::string state_of(const Graph& graph, Index vertex) {
+  return vertex == 0 ? std::string("the starting vertex")
+                     : "state " + graph.state_text(vertex) + " (vertex " + std::to_string(vertex) + ")";
+}
+
+std::string not_finite(const char* name, Span<const double> values) {
+  for (Index i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      return std::string(name) + "[" + std::to_string(i) + "] is " + number(values[i]) +
+             ", expected a finite number";
+    }
+  }
+  return {};
+}
+
+std::string bad_weight(const Graph& graph, Span<const double> theta) {
+  for (Index u = 0; u < graph.n_vertices(); ++u) {
+    for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
+      const double w = weight_of(graph, e, theta);
+      if (!(w >= 0) || !std::isfinite(w)) {
+        return "theta gives the edge from " + state_of(graph, u) + " to " +
+               state_of(graph, graph.target[at(e)]) + " the weight " + number(w) +
+               ", expected a finite weight >= 0";
+      }
+    }
+  }
+  return {};
+}
+
+std::string bad_sum(const Graph& graph, Span<const double> theta) {
+  for (Index u = 0; u < (graph.discrete ? graph.n_vertices() : 1); ++u) {
+    double sum = 0;
+    for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
+      sum += weight_of(graph, e, theta);
+    }
+    if (sum > 1) {
+      return "theta gives " + state_of(graph, u) + " out-edges that sum to " + number(sum) +
+             ", expected probabilities that sum to at most 1";
+    }
+  }
+  return {};
+}
+
+// Vertices reached over positive weights from `from`; reversed: that lead to an absorbing vertex.
+std::vector<bool> reached(const Graph& graph, Span<const double> theta) {
+  std::vector<bool> seen(at(graph.n_vertices()));
+  std::vector<Index> stack{0};
+  seen[0] = true;
+  while (!stack.empty()) {
+    const Index u = stack.back();
+    stack.pop_back();
+    for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
+      const Index v = graph.target[at(e)];
+      if (!seen[at(v)] && weight_of(graph, e, theta) > 0) {
+        seen[at(v)] = true;
+        stack.push_back(v);
+      }
+    }
+  }
+  return seen;
+}
+
+std::vector<bool> absorbed(const Graph& graph, Span<const double> theta) {
+  std::vector<std::vector<std::int32_t>> sources(at(graph.n_vertices()));
+  std::vector<bool> seen(at(graph.n_vertices()));
+  std::vector<Index> stack;
+  for (Index u = 0; u < graph.n_vertices(); ++u) {
+    for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
+      if (weight_of(graph, e, theta) > 0) {
+        sources[at(graph.target[at(e)])].push_back(static_cast<std::int32_t>(u));
+      }
+    }
+    if (u > 0 && graph.is_absorbing(u)) {
+      seen[at(u)] = true;
+      stack.push_back(u);
+    }
+  }
+  while (!stack.empty()) {
+    const Index v = stack.back();
+    stack.pop_back();
+    for (const Index u : sources[at(v)]) {
+      if (!seen[at(u)]) {
+        seen[at(u)] = true;
+        stack.push_back(u);
+      }
+    }
+  }
+  return seen;
+}
+
+std::string trapped(const Graph& graph, Span<const double> theta) {
+  const std::vector<bool> from_start = reached(graph, theta);
+  const std::vector<bool> to_absorption = absorbed(graph, theta);
+  std::string names;
+  Index count = 0;
+  for (Index u = 1; u < graph.n_vertices(); ++u) {
+    if (from_start[at(u)] && !to_absorption[at(u)]) {
+      ++count;
+      if (count <= kMaxListed) {
+        names += (count > 1 ? ", " : "") + state_of(graph, u);
+      }
+    }
+  }
+  if (count > kMaxListed) {
+    names += ", ...";
+  }
+  return "the expectation is infinite: the start reaches " + std::to_string(count) +
+         (count == 1 ? " state" : " states") + " that cannot reach absorption at this theta: " +
+         names + "; give them a way out, or use cdf and absorption_probability, which stay finite";
+}
+
+std::string bad_time(const Graph& graph, Span<const double> times) {
+  for (Index i = 0; i < times.size(); ++i) {
+    if (!(times[i] >= 0) || (graph.discrete && times[i] != std::floor(times[i]))) {
+      return "t[" + std::to_string(i) + "] is " + number(times[i]) + ", expected " +
+             (graph.discrete ? "a whole number >= 0" : "a number >= 0");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string explain(const Program& program, const Request& request, RowStatus status,
+                    Span<const double> theta, Span<const double> rewards,
+                    Span<const double> times) {
+  const Graph& graph = *program.graph;
+  std::string text;
+  switch (status) {
+    case RowStatus::ok:
+      return "nothing is wrong with this row";
+    case RowStatus::not_finite:
+      for (const std::string& found : {not_finite("theta", theta), not_finite("rewards", rewards),
+                                       not_finite("t", times), bad_weight(graph, theta)}) {
+        text = text.empty() ? found : text;
+      }
+      break;
+    case RowStatus::negative_weight:
+      text = bad_weight(graph, theta);
+      break;
+    case RowStatus::start_exceeds_one:
+    case RowStatus::row_exceeds_one:
+      text = bad_sum(graph, theta);
+      break;
+    case RowStatus::trapped:
+      return trapped(graph, theta);
+    case RowStatus::bad_time:
+      text = bad_time(graph, times);
+      break;
+    case RowStatus::out_of_range:
+      return "the result leaves the range of double precision at this theta: rates or rewards are "
+             "too far apart (total rates must stay between 1e-290 and 1e290 and results below "
+             "1.8e308); rescale the unit of time or of the rewards";
+    case RowStatus::over_budget:
+      return "the predicted work exceeds max_operations = " + number(request.max_operations) +
+             " for one parameter vector: the largest rate times the largest t is too large for "
+             "uniformisation; shorten t, or raise max_operations";
+  }
+  if (text.empty()) {
+    throw Error(ErrorCode::internal, "explain() found no fault for the reported row status");
+  }
+  return text;
+}
+
+}  // namespace phasic

@@ -1,0 +1,208 @@
+// The quantities that come from elimination, forward and reverse, for one lane block.
+#pragma once
+
+#include <vector>
+
+#include "distribution/moments.h"
+#include "kernel/elimination.h"
+#include "phasic/evaluate.h"
+
+namespace phasic::PHASIC_ISA {
+
+// Usage: resize once; per block: factor outside, forward(), then reverse() for the adjoint.
+template <class T>
+class EliminationQuantity {
+ public:
+  void resize(const Program& program, const Request& request, bool with_adjoint) {
+    program_ = &program;
+    request_ = &request;
+    n_ = program.n_positions;
+    n_rewards_ = std::max<Index>(request.n_rewards, 1);
+    for (std::vector<T>* v : {&alpha_, &y_, &z_}) {
+      v->resize(at(n_));
+    }
+    if (request.quantity == Quantity::moments) {
+      chain_.resize(n_, request.order, with_adjoint);
+    } else if (request.quantity == Quantity::cross_moments) {
+      chain_.resize(n_, 1, with_adjoint);
+      b_.resize(at(n_));
+    }
+    if (with_adjoint) {
+      for (std::vector<T>* v : {&alpha_bar_, &z_bar_, &x_bar_, &rhs_bar_}) {
+        v->resize(at(n_));
+      }
+    }
+  }
+
+  // rewards: (n_rewards, n_positions); out: (output_size)
+  void forward(const Elimination<T>& factor, const T* rewards, T* out) {
+    form_alpha(factor);
+    factor.solve_transposed(alpha_.data(), y_.data(), z_.data());
+    switch (request_->quantity) {
+      case Quantity::moments:
+        for (Index j = 0; j < n_rewards_; ++j) {
+          chain_.forward(factor, discrete(), rewards + j * n_, z_.data(),
+                         out + j * request_->order);
+        }
+        return;
+      case Quantity::cross_moments:
+        return forward_cross(factor, rewards, out);
+      case Quantity::sojourn:
+        std::fill(out, out + program_->graph->n_vertices(), T(0.0));
+        for (Index k = 0; k < n_; ++k) {
+          out[program_->vertex_of[at(k)]] = z_[at(k)];
+        }
+        return;
+      default:
+        return forward_absorption(factor, out);
+    }
+  }
+
+  // Consumes out_bar; adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
+  void reverse(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
+    std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
+    switch (request_->quantity) {
+      case Quantity::moments:
+        for (Index j = 0; j < n_rewards_; ++j) {
+          if (n_rewards_ > 1 && request_->order > 1) {  // the chain holds the last reward only
+            recompute(factor, rewards + j * n_);
+          }
+          chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
+                         out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
+        }
+        break;
+      case Quantity::cross_moments:
+        reverse_cross(factor, rewards, out_bar, rewards_bar);
+        break;
+      case Quantity::sojourn:
+        for (Index k = 0; k < n_; ++k) {
+          z_bar_[at(k)] = out_bar[program_->vertex_of[at(k)]];
+        }
+        break;
+      default:
+        reverse_absorption(factor, out_bar);
+    }
+    factor.solve_transposed_adjoint(y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
+    for (Index e = 0; e < ssize(program_->start_target); ++e) {
+      if (program_->start_target[at(e)] >= 0) {
+        factor.start_bar[at(e)] += alpha_bar_[at(program_->start_target[at(e)])];
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] bool discrete() const { return program_->graph->discrete; }
+
+  void form_alpha(const Elimination<T>& factor) {
+    std::fill(alpha_.begin(), alpha_.end(), T(0.0));
+    for (Index e = 0; e < ssize(program_->start_target); ++e) {
+      if (program_->start_target[at(e)] >= 0) {
+        alpha_[at(program_->start_target[at(e)])] = factor.start[at(e)];
+      }
+    }
+  }
+
+  void recompute(const Elimination<T>& factor, const T* r) {
+    std::vector<T>& scratch = scratch_;
+    scratch.resize(at(request_->order));
+    chain_.forward(factor, discrete(), r, z_.data(), scratch.data());
+  }
+
+  // c_ij = z . (ri xj), one solve for each j.
+  void forward_cross(const Elimination<T>& factor, const T* rewards, T* out) {
+    T* x = chain_.x(1);
+    std::fill(out, out + n_rewards_ * n_rewards_, T(0.0));
+    for (Index j = 0; j < n_rewards_; ++j) {
+      const T* rj = rewards + j * n_;
+      factor.solve(rj, b_.data(), x);
+      for (Index i = 0; i < n_rewards_; ++i) {
+        const T* ri = rewards + i * n_;
+        T c(0.0), both(0.0);
+        for (Index u = 0; u < n_; ++u) {
+          c += z_[at(u)] * ri[u] * x[u];
+        }
+        out[i * n_rewards_ + j] += c;
+        out[j * n_rewards_ + i] += c;
+        if (discrete()) {
+          for (Index u = 0; u < n_; ++u) {
+            both += z_[at(u)] * ri[u] * rj[u];
+          }
+          out[i * n_rewards_ + j] -= both;
+        }
+      }
+    }
+  }
+
+  void reverse_cross(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
+    T* x = chain_.x(1);
+    for (Index j = 0; j < n_rewards_; ++j) {
+      const T* rj = rewards + j * n_;
+      T* rj_bar = rewards_bar + j * n_;
+      factor.solve(rj, b_.data(), x);
+      std::fill(x_bar_.begin(), x_bar_.end(), T(0.0));
+      for (Index i = 0; i < n_rewards_; ++i) {
+        const T* ri = rewards + i * n_;
+        T* ri_bar = rewards_bar + i * n_;
+        const T both_bar = -out_bar[i * n_rewards_ + j];
+        const T c_bar = out_bar[i * n_rewards_ + j] + out_bar[j * n_rewards_ + i];
+        for (Index u = 0; u < n_; ++u) {
+          const T z = z_[at(u)];
+          x_bar_[at(u)] += c_bar * z * ri[u];
+          z_bar_[at(u)] += c_bar * ri[u] * x[u];
+          ri_bar[u] += c_bar * z * x[u];
+          if (discrete()) {
+            z_bar_[at(u)] += both_bar * ri[u] * rj[u];
+            ri_bar[u] += both_bar * z * rj[u];
+            rj_bar[u] += both_bar * z * ri[u];
+          }
+        }
+      }
+      factor.solve_adjoint(b_.data(), x, x_bar_.data(), rhs_bar_.data());
+      for (Index u = 0; u < n_; ++u) {
+        rj_bar[u] += rhs_bar_[at(u)];
+      }
+    }
+  }
+
+  void forward_absorption(const Elimination<T>& factor, T* out) {
+    std::fill(out, out + program_->graph->n_vertices(), T(0.0));
+    for (Index e = 0; e < ssize(program_->start_target); ++e) {
+      if (program_->start_target[at(e)] < 0) {
+        out[-1 - program_->start_target[at(e)]] += factor.start[at(e)];
+      }
+    }
+    for (Index k = 0; k < n_; ++k) {
+      for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
+        if (program_->out_target[at(e)] < 0) {
+          out[-1 - program_->out_target[at(e)]] += z_[at(k)] * factor.edge[at(e)];
+        }
+      }
+    }
+  }
+
+  void reverse_absorption(Elimination<T>& factor, const T* out_bar) {
+    for (Index e = 0; e < ssize(program_->start_target); ++e) {
+      if (program_->start_target[at(e)] < 0) {
+        factor.start_bar[at(e)] += out_bar[-1 - program_->start_target[at(e)]];
+      }
+    }
+    for (Index k = 0; k < n_; ++k) {
+      for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
+        if (program_->out_target[at(e)] < 0) {
+          const T bar = out_bar[-1 - program_->out_target[at(e)]];
+          z_bar_[at(k)] += bar * factor.edge[at(e)];
+          factor.edge_bar[at(e)] += bar * z_[at(k)];
+        }
+      }
+    }
+  }
+
+  const Program* program_ = nullptr;
+  const Request* request_ = nullptr;
+  Index n_ = 0, n_rewards_ = 1;
+  MomentChain<T> chain_;
+  std::vector<T> alpha_, y_, z_, b_, scratch_;
+  std::vector<T> alpha_bar_, z_bar_, x_bar_, rhs_bar_;
+};
+
+}  // namespace phasic::PHASIC_ISA

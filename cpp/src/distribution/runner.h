@@ -1,0 +1,272 @@
+// Evaluates blocks of rows: gather lanes, check them, compute, scatter.
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "distribution/job.h"
+#include "distribution/quantities.h"
+#include "distribution/row_check.h"
+#include "kernel/elimination.h"
+
+namespace phasic::PHASIC_ISA {
+
+// One worker's state for one job; run() may be called for many blocks.
+template <class T>
+class Runner {
+ public:
+  using Base = typename Traits<T>::Base;
+  static constexpr Index kLanes = Traits<T>::lanes;
+
+  explicit Runner(const detail::Job& job)
+      : job_(job), program_(*job.program), request_(*job.request) {
+    const bool adjoint = request_.gradient >= 0;
+    elimination_.resize(program_, adjoint);
+    quantity_.resize(program_, request_, adjoint);
+    theta_.resize(at(program_.graph->param_length));
+    out_.resize(at(job.output_size));
+    const Index n_rewards = std::max<Index>(request_.n_rewards, 1);
+    rewards_.assign(at(n_rewards * program_.n_positions), T(1.0));
+    times_.resize(at(request_.n_times));
+    if (adjoint) {
+      out_bar_.resize(out_.size());
+      theta_bar_.resize(theta_.size());
+      rewards_bar_.resize(rewards_.size());
+      times_bar_.resize(times_.size());
+    }
+  }
+
+  void run(Index begin, Index end) {
+    for (Index row = begin; row < end; row += kLanes) {
+      first_row_ = row;
+      n_rows_ = std::min(kLanes, end - row);
+      run_block();
+    }
+  }
+
+ private:
+  void run_block() {
+    check_.begin();
+    gather();
+    elimination_.load_weights(theta_);
+    check_.require_weights(program_, elimination_, theta_);
+    elimination_.factor();
+    check_.find_traps(program_, elimination_);
+    quantity_.forward(elimination_, rewards_.data(), out_.data());
+    if (request_.value) {
+      write_value();
+    }
+    if (request_.gradient >= 0) {
+      reverse();
+      write_gradient();
+    }
+    for (Index i = 0; i < n_rows_; ++i) {
+      job_.status[first_row_ + i] = check_.status[i];
+    }
+  }
+
+  // --- operands to lanes. Lanes past the last row repeat it.
+  [[nodiscard]] Index row_of(Index lane_index) const {
+    return first_row_ + std::min(lane_index, n_rows_ - 1);
+  }
+
+  void gather() {
+    Index next = 0;
+    gather_part(job_.operands[next++], Part::theta, -1);
+    if (request_.n_rewards >= 0) {
+      gather_part(job_.operands[next++], Part::rewards, -1);
+    }
+    if (request_.n_times > 0) {
+      gather_part(job_.operands[next++], Part::times, -1);
+    }
+    check_.require_finite(theta_.data(), ssize(theta_));
+    check_.require_finite(rewards_.data(), ssize(rewards_));
+    check_.require_finite(times_.data(), ssize(times_));
+    for (Index level = 0; level < ssize(request_.levels); ++level) {
+      gather_part(job_.operands[next++], request_.levels[at(level)], static_cast<int>(level));
+    }
+    if (request_.gradient >= 0) {
+      gather_cotangent(request_.value ? nullptr : &job_.operands[next]);
+    }
+  }
+
+  // level -1 sets the values, level >= 0 adds a tangent.
+  void gather_part(const Operand& operand, Part part, int level) {
+    for (Index i = 0; i < kLanes; ++i) {
+      offset_[i] = job_.offset(operand, row_of(i));
+    }
+    if (part == Part::rewards) {
+      const Index n_vertices = program_.graph->n_vertices();
+      for (Index j = 0; j < request_.n_rewards; ++j) {
+        for (Index k = 0; k < program_.n_positions; ++k) {
+          set(rewards_[at(j * program_.n_positions + k)], operand,
+              j * n_vertices + program_.vertex_of[at(k)], level);
+        }
+      }
+      return;
+    }
+    std::vector<T>& values = part == Part::theta ? theta_ : times_;
+    for (Index i = 0; i < ssize(values); ++i) {
+      set(values[at(i)], operand, i, level);
+    }
+  }
+
+  void set(T& x, const Operand& operand, Index element, int level) {
+    const Base value = lanes_of(operand, element);
+    if (level < 0) {
+      x = constant<T>(value);
+    } else {
+      add_tangent(x, level, value);
+    }
+  }
+
+  [[nodiscard]] Base lanes_of(const Operand& operand, Index element) const {
+    Base value;
+    for (int i = 0; i < kLanes; ++i) {
+      set_lane(value, i, detail::read(operand, offset_[i] + element));
+    }
+    return value;
+  }
+
+  void gather_cotangent(const Operand* operand) {
+    if (operand == nullptr) {
+      std::fill(out_bar_.begin(), out_bar_.end(), T(1.0));
+      return;
+    }
+    for (Index i = 0; i < kLanes; ++i) {
+      offset_[i] = job_.offset(*operand, row_of(i));
+    }
+    for (Index m = 0; m < ssize(out_bar_); ++m) {
+      out_bar_[at(m)] = constant<T>(lanes_of(*operand, m));
+    }
+  }
+
+  void reverse() {
+    elimination_.clear_adjoint();
+    std::fill(theta_bar_.begin(), theta_bar_.end(), T(0.0));
+    std::fill(rewards_bar_.begin(), rewards_bar_.end(), T(0.0));
+    std::fill(times_bar_.begin(), times_bar_.end(), T(0.0));
+    quantity_.reverse(elimination_, rewards_.data(), out_bar_.data(), rewards_bar_.data());
+    elimination_.factor_adjoint();
+    elimination_.load_adjoint(theta_bar_.data());
+  }
+
+  // --- lanes to results
+  void write_value() {
+    constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+    const Result& result = job_.results[0];
+    for (Index i = 0; i < n_rows_; ++i) {
+      const Index base = (first_row_ + i) * job_.output_size;
+      const int lane_index = static_cast<int>(i);
+      if (check_.status[i] == RowStatus::ok && infinite_if_trapped(i)) {
+        check_.status[i] = RowStatus::trapped;
+        const double value =
+            request_.levels.empty() ? std::numeric_limits<double>::infinity() : kNaN;
+        for (Index m = 0; m < job_.output_size; ++m) {
+          detail::write(result, base + m, value);
+        }
+        continue;
+      }
+      double total = 0;
+      for (Index m = 0; m < job_.output_size; ++m) {
+        total += lane(primal(out_[at(m)]), lane_index) * 0.0;
+      }
+      if (check_.status[i] == RowStatus::ok && total != 0) {
+        check_.status[i] = RowStatus::out_of_range;
+      }
+      const bool ok = check_.status[i] == RowStatus::ok;
+      for (Index m = 0; m < job_.output_size; ++m) {
+        detail::write(result, base + m, ok ? lane(top(out_[at(m)]), lane_index) : kNaN);
+      }
+      if (ok && request_.quantity == Quantity::sojourn) {
+        for (const std::int32_t k : check_.trapped(lane_index)) {
+          detail::write(result, base + program_.vertex_of[at(k)],
+                        request_.levels.empty() ? std::numeric_limits<double>::infinity() : kNaN);
+        }
+      }
+    }
+  }
+
+  [[nodiscard]] bool infinite_if_trapped(Index i) const {
+    return (request_.quantity == Quantity::moments ||
+            request_.quantity == Quantity::cross_moments) &&
+           !check_.trapped(static_cast<int>(i)).empty();
+  }
+
+  // NaN where the row is not ok, or where a cotangent asks for an infinite entry.
+  [[nodiscard]] bool gradient_defined(Index i) const {
+    const auto& trapped = check_.trapped(static_cast<int>(i));
+    if (check_.status[i] != RowStatus::ok) {
+      return false;
+    }
+    if (request_.quantity == Quantity::sojourn) {
+      for (const std::int32_t k : trapped) {
+        if (lane(primal(out_bar_[at(program_.vertex_of[at(k)])]), static_cast<int>(i)) != 0) {
+          return false;
+        }
+      }
+      return true;
+    }
+    return !infinite_if_trapped(i);
+  }
+
+  void write_gradient() {
+    const Result& result = job_.results[job_.results.size() - 1];
+    const Part part = static_cast<Part>(request_.gradient);
+    const Index size = part_size(program_, request_, part);
+    for (Index i = 0; i < n_rows_; ++i) {
+      const Index base = (first_row_ + i) * size;
+      const int lane_index = static_cast<int>(i);
+      if (!gradient_defined(i)) {
+        for (Index m = 0; m < size; ++m) {
+          detail::write(result, base + m, std::numeric_limits<double>::quiet_NaN());
+        }
+      } else if (part == Part::rewards) {
+        write_rewards_gradient(result, base, lane_index, size);
+      } else {
+        const std::vector<T>& bar = part == Part::theta ? theta_bar_ : times_bar_;
+        for (Index m = 0; m < size; ++m) {
+          detail::write(result, base + m, lane(top(bar[at(m)]), lane_index));
+        }
+      }
+    }
+  }
+
+  void write_rewards_gradient(const Result& result, Index base, int lane_index, Index size) {
+    for (Index m = 0; m < size; ++m) {
+      detail::write(result, base + m, 0.0);
+    }
+    const Index n_vertices = program_.graph->n_vertices();
+    for (Index j = 0; j < request_.n_rewards; ++j) {
+      for (Index k = 0; k < program_.n_positions; ++k) {
+        detail::write(result, base + j * n_vertices + program_.vertex_of[at(k)],
+                      lane(top(rewards_bar_[at(j * program_.n_positions + k)]), lane_index));
+      }
+    }
+  }
+
+  const detail::Job& job_;
+  const Program& program_;
+  const Request& request_;
+  Elimination<T> elimination_;
+  EliminationQuantity<T> quantity_;
+  RowCheck<T> check_;
+  Index first_row_ = 0, n_rows_ = 0;
+  Index offset_[kLanes] = {};
+  std::vector<T> theta_, rewards_, times_, out_;
+  std::vector<T> theta_bar_, rewards_bar_, times_bar_, out_bar_;
+};
+
+template <class Base>
+void run_rows(const detail::Job& job, Index begin, Index end) {
+  switch (job.request->levels.size()) {
+    case 0:
+      return Runner<Base>(job).run(begin, end);
+    case 1:
+      return Runner<Dual<Base>>(job).run(begin, end);
+    default:
+      return Runner<Dual<Dual<Base>>>(job).run(begin, end);
+  }
+}
+
+}  // namespace phasic::PHASIC_ISA
