@@ -18,7 +18,18 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from oracle_jets import Jet, Solver, certified, constant, diagonal, identity, matrix, stack
+from oracle_jets import (
+    DIGITS,
+    Jet,
+    Solver,
+    certified,
+    constant,
+    diagonal,
+    identity,
+    matrix,
+    stack,
+    to_arrays,
+)
 
 Graph = Mapping[str, Any]
 
@@ -378,3 +389,31 @@ def reward_gradient(
 
     value, gradient = certified(compute, shape[0] * shape[1])
     return value, gradient.reshape(*value.shape, *shape)
+
+
+def sparse_expectations(graph: Graph, rewards: Any) -> np.ndarray:
+    """Expected rewards of a big model of constant rates that starts in one vertex.
+
+    One elimination in balls over dictionaries, last vertex first: v is replaced by its successors
+    in the row of each predecessor, until only the vertex that the start leads to remains.
+    """
+    with ctx.workdps(DIGITS[1]):
+        n = int(graph["n_vertices"])
+        rows: list[dict[int, arb]] = [{} for _ in range(n)]
+        for u, v, weight in graph["edges"]:
+            rows[int(u)][int(v)] = arb(float(weight))
+        table = np.atleast_2d(rewards)
+        right = [[arb(float(x)) for x in table[:, v]] for v in range(n)]
+        (first,) = (int(v) for v, _ in graph["start_edges"])
+        for v in reversed([v for v in range(1, n) if rows[v] and v != first]):
+            total = sum(rows[v].values(), arb(0))
+            for u in range(1, n):
+                if u != v and v in rows[u]:
+                    share = rows[u].pop(v) / total
+                    right[u] = [a + share * b for a, b in zip(right[u], right[v], strict=True)]
+                    for z, weight in rows[v].items():
+                        if z != u:
+                            rows[u][z] = rows[u].get(z, arb(0)) + share * weight
+            rows[v] = {}
+        total = sum(rows[first].values(), arb(0))
+        return to_arrays(Jet({(): matrix([[x / total for x in right[first]]])}, 0), 0)[0][0]
