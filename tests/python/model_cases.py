@@ -356,25 +356,36 @@ def _times(rng: np.random.Generator, family: Family, draft: Draft) -> np.ndarray
     return longest * np.array([0.125, 0.25, 0.5, 1.0])
 
 
-def stiff_components(n: int, seed: int, exit_rate: float) -> Case:
-    """Two dense components linked by 1e-12 whose only exit has the given rate; theta scales each.
+def one_parameter_an_edge(kind: str, seed: int) -> Case:
+    """A stiff model whose every weight is a parameter, so that gradients are elasticities.
 
-    Parameters: the two inner scales, the link, the exit.
+    Parameters
+    ----------
+    kind : str
+        "exit": ordinary weights, exit 1e-18; "link": two halves linked by 1e-12, exit 1e-18;
+        "decades": every weight 10^U(-18, 18).
     """
-    family = Family("two-blocks")
-    rng = np.random.default_rng([seed, n])
-    draft = Draft(n, 1, 4, np.array([[1.0, 1.0, 1e-12, exit_rate]]))
-    half = n // 2
-    for u in range(1, n + 1):
-        for v in range(1, n + 1):
-            if u != v and (u <= half) == (v <= half):
-                draft.coefficients[u, v] = rng.uniform(0.2, 1.0) * np.eye(4)[int(u > half)]
-    draft.coefficients[1, n] = draft.coefficients[n, 1] = np.eye(4)[2]
-    draft.coefficients[half + 1, n + 1] = np.eye(4)[3]
-    draft.constants[0, 1] = 1.0
-    graph = _assemble(rng, family, draft, discrete=False)
-    rewards = np.ones((2, graph["n_vertices"]))
-    return Case(f"two-blocks-{seed}", family, graph, draft.thetas, rewards, np.array([1.0]))
+    rng = np.random.default_rng([ord(c) for c in kind] + [seed])
+    n = 14
+    pairs = {(u, u % n + 1) for u in range(1, n + 1)}
+    pairs |= {(int(u), int(v)) for u, v in rng.integers(1, n + 1, (3 * n, 2)) if u != v}
+    if kind == "link":
+        half = n // 2
+        pairs = {(u, v) for u, v in pairs if (u <= half) == (v <= half)}
+        pairs |= {(half, 1), (n, half + 1), (1, n), (n, 1)}
+    edges = [*sorted(pairs), (n // 2, n + 1)]
+    theta = rng.uniform(0.2, 1.0, len(edges))
+    if kind == "decades":
+        theta = 10 ** rng.uniform(-18.0, 18.0, len(edges))
+    else:
+        theta[-1] = 1e-18
+    if kind == "link":
+        theta[[edges.index((1, n)), edges.index((n, 1))]] = 1e-12
+    eye = np.eye(len(edges))
+    rows = [[u, v, *eye[i]] for i, (u, v) in enumerate(edges)]
+    graph = arrays(np.arange(n + 2)[:, None], [], [[1, 1.0]], rows, [], len(edges), False)
+    family = Family("one-parameter-an-edge")
+    return Case(f"{kind}-{seed}", family, graph, theta[None], np.ones((2, n + 2)), np.ones(1))
 
 
 def permuted(case: Case, seed: int) -> tuple[Case, np.ndarray]:

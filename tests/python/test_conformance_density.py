@@ -1,0 +1,126 @@
+"""Densities, cumulative and survival functions, and their derivatives in theta and t.
+
+Tolerance 1e-9 of the largest entry over the times (the stated accuracy up to rate x time 1e5).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+import oracle
+import phasic
+from conformance import (
+    CASES,
+    CONTINUOUS,
+    WITH_PARAMETERS,
+    assert_near,
+    derivative,
+    derivative_scale,
+    distribution,
+    evaluated,
+    largest,
+    truth,
+)
+
+
+def method(name: str, quantity: str) -> str:
+    return "pmf" if CASES[name].discrete and quantity == "pdf" else quantity
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pdf_cdf_sf(name: str) -> None:
+    case = CASES[name]
+    for quantity in ("pdf", "cdf", "sf"):
+        (exact,) = truth(case, quantity, times=case.times)
+        function = getattr(distribution(name), method(name, quantity))
+        assert_near(evaluated(function, case, case.times), exact, 1e-9, largest(exact, 1))
+
+
+@pytest.mark.parametrize("name", list(CASES)[::2])
+def test_state_probability_and_occupancy(name: str) -> None:
+    case = CASES[name]
+    inside = case.graph["n_vertices"] - case.family.n_absorbing
+    assert inside > 0
+    (exact,) = truth(case, "state_probability", times=case.times)
+    found = evaluated(distribution(name).state_probability, case, case.times)
+    assert_near(found, exact, 1e-9, np.ones(1))
+    (exact,) = truth(case, "occupancy", times=case.times)
+    found = evaluated(distribution(name).accumulated_occupancy, case, case.times)
+    assert_near(found, exact, 1e-9, case.times[:, None])
+
+
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_gradients_and_hessians_in_theta(name: str) -> None:
+    case = CASES[name]
+    for quantity in ("pdf", "sf"):
+        exact = truth(case, quantity, 2, times=case.times)
+        function = partial(getattr(distribution(name), method(name, quantity)), t=case.times)
+        for order in (1, 2):
+            found = derivative(function, case, order)
+            scale = derivative_scale(case, exact[: order + 1], order + 1)
+            assert_near(found, exact[order], 1e-9, scale)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS[::2])
+def test_derivatives_in_time(name: str) -> None:
+    case = CASES[name]
+    theta = jnp.asarray(case.thetas[0]) if case.thetas.shape[1] else None
+    for quantity in ("pdf", "cdf", "sf"):
+        scalar = partial(getattr(distribution(name), quantity), theta)
+        for slope, rule in ((1, jax.grad(scalar)), (2, jax.grad(jax.grad(scalar)))):
+            found = np.asarray(jax.vmap(rule)(jnp.asarray(case.times)))
+            exact = oracle.evaluate(
+                case.graph, case.thetas[0], quantity, times=case.times, slope=slope
+            )[0]
+            assert_near(found, exact, 1e-9, largest(exact, 1))
+
+
+@pytest.mark.parametrize("name", sorted({*CONTINUOUS} & {*WITH_PARAMETERS})[::4])
+def test_mixed_derivative_in_theta_and_time(name: str) -> None:
+    case = CASES[name]
+    mixed = jax.jacrev(jax.grad(distribution(name).cdf, argnums=1), argnums=0)
+    found = np.asarray(
+        jax.vmap(partial(mixed, jnp.asarray(case.thetas[0])))(jnp.asarray(case.times))
+    )
+    exact = oracle.evaluate(case.graph, case.thetas[0], "cdf", times=case.times, slope=1, order=1)[
+        1
+    ]
+    assert_near(found, exact, 1e-9, largest(exact, 2))
+
+
+@pytest.mark.parametrize("reach", [1e3, 1e5])
+def test_rate_times_time_up_to_the_stated_limit(reach: float) -> None:
+    edges = {(1, 2): 1.0, (2, 1): 0.9, (2, 3): 2e-5, (3, 1): 0.5, (3, 4): 1.0, (1, 4): 1e-5}
+    graph = models.serialized([(i,) for i in range(1, 5)], {1: 1.0}, edges)
+    distribution = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    times = 2.0 ** np.floor(np.log2(reach)) * np.array([0.125, 0.25, 0.5, 1.0])
+    for quantity in ("pdf", "cdf", "sf"):
+        exact = oracle.evaluate(graph, [], quantity, times=times)[0]
+        found = np.asarray(getattr(distribution, quantity)(None, times))
+        assert_near(found, exact, 1e-9, largest(exact, 1))
+
+
+@pytest.mark.parametrize("k", [50, 200])
+def test_erlang_chains(k: int) -> None:
+    graph, theta = models.erlang(k), [float(k)]
+    distribution = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    times = np.array([0.25, 0.5, 1.0, 2.0])
+    for quantity in ("pdf", "cdf", "sf"):
+        exact = oracle.evaluate(graph, theta, quantity, times=times)[0]
+        found = np.asarray(getattr(distribution, quantity)(theta, times))
+        assert_near(found, exact, 1e-12, largest(exact, 1))
+
+
+def test_time_zero() -> None:
+    edges = {(1, 2): 2.0}
+    graph = models.serialized([(1,), (2,)], {1: 0.5, 2: 0.25}, edges)
+    distribution = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    assert float(distribution.pdf(None, 0.0)) == 1.0  # the density of the continuous part
+    assert float(distribution.cdf(None, 0.0)) == 0.5  # the atom 0.25 and the defect 0.25
+    assert float(distribution.sf(None, 0.0)) == 0.5
