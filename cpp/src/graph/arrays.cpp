@@ -5,32 +5,46 @@
 namespace phasic::detail {
 namespace {
 
-std::string shape_text(TableShape shape) {
-  if (shape.columns == kNoColumns) return "(" + number_text(shape.rows) + ",)";
-  return "(" + number_text(shape.rows) + ", " + number_text(shape.columns) + ")";
+// "shape (4, 3)", or the first row that breaks it.
+std::string shape_text(TableShape shape, Index columns) {
+  if (shape.odd_row >= 0 && shape.columns == columns) {
+    return "row " + number_text(shape.odd_row) + " with " + number_text(shape.odd_columns) +
+           " columns";
+  }
+  if (shape.columns == kNoColumns) return "shape (" + number_text(shape.rows) + ",)";
+  return "shape (" + number_text(shape.rows) + ", " + number_text(shape.columns) + ")";
+}
+
+bool is_empty_vector(TableShape shape) noexcept {
+  return shape.rows == 0 && shape.columns == kNoColumns;
+}
+
+void check_states(TableShape shape, Index n_vertices, Index state_length) {
+  const bool columns_agree = shape.columns == state_length && shape.odd_row < 0;
+  if (shape.rows == n_vertices && (columns_agree || is_empty_vector(shape))) return;
+  fail_shape("states", shape_text(shape, state_length) + ", expected (" + number_text(n_vertices) +
+                           ", " + number_text(state_length) + ") (n_vertices, state_length)");
 }
 
 void check_constant_table(const std::string& field, TableShape shape, Index columns) {
-  if (shape.columns == columns || (shape.rows == 0 && shape.columns == kNoColumns)) return;
-  fail_shape(field, "shape " + shape_text(shape) + ", expected (n, " + number_text(columns) + ")");
+  if ((shape.columns == columns && shape.odd_row < 0) || is_empty_vector(shape)) return;
+  fail_shape(field, shape_text(shape, columns) + ", expected (n, " + number_text(columns) + ")");
 }
 
-// index_columns are [from, to] or [to]; the rest are coefficients.
+// Columns are index_columns vertex numbers ([from, to] or [to]) and the coefficients.
 void check_param_table(const std::string& field, TableShape shape, Index index_columns,
                        Index param_length) {
   const Index columns = index_columns + param_length;
   if (shape.rows == 0 && (shape.columns <= 0 || shape.columns == columns)) return;
-  const std::string found = field + " has shape " + shape_text(shape) + ", expected ";
-  if (shape.columns > columns) {
-    fail("coefficient length > param_length: " + found + "(n, " + number_text(columns) +
-         ") with param_length " + number_text(param_length));
-  }
-  if (shape.columns < columns) {
-    fail("coefficient length < param_length: " + found + "(n, " + number_text(columns) +
+  const bool odd = shape.odd_row >= 0 && shape.columns == columns;
+  const Index found = odd ? shape.odd_columns : shape.columns;
+  if (found != columns) {
+    fail(std::string("coefficient length ") + (found < columns ? "<" : ">") + " param_length: " +
+         field + " has " + shape_text(shape, columns) + ", expected (n, " + number_text(columns) +
          ") with param_length " + number_text(param_length));
   }
   if (param_length == 0) {
-    fail_shape(field, "shape " + shape_text(shape) + ", expected (0, 0) with param_length 0");
+    fail_shape(field, shape_text(shape, columns) + ", expected (0, 0) with param_length 0");
   }
 }
 
@@ -72,14 +86,16 @@ void check_metadata(const GraphArrays& arrays, Index format_version) {
   }
 }
 
+void check_start_vertex(const GraphArrays& arrays) {
+  if (arrays.start_vertex < 0 || arrays.start_vertex >= arrays.n_vertices) {
+    fail("start_vertex is " + number_text(arrays.start_vertex) +
+         ", expected a row of states from 0 to " + number_text(arrays.n_vertices - 1));
+  }
+}
+
 void check_shapes(const GraphArrays& arrays, TableShape states, TableShape edges,
                   TableShape start_edges, TableShape param_edges, TableShape start_param_edges) {
-  const bool no_rows = states.rows == 0 && states.columns == kNoColumns;
-  if (states.rows != arrays.n_vertices || (states.columns != arrays.state_length && !no_rows)) {
-    fail_shape("states", "shape " + shape_text(states) + ", expected (" +
-                             number_text(arrays.n_vertices) + ", " +
-                             number_text(arrays.state_length) + ") (n_vertices, state_length)");
-  }
+  check_states(states, arrays.n_vertices, arrays.state_length);
   check_constant_table("edges", edges, 3);
   check_constant_table("start_edges", start_edges, 2);
   check_param_table("param_edges", param_edges, 2, arrays.param_length);

@@ -14,7 +14,9 @@ inline constexpr Index kNoColumns = -1;  // an empty array of shape (0,)
 // A two-dimensional field as it was found.
 struct TableShape {
   Index rows = 0;
-  Index columns = kNoColumns;
+  Index columns = kNoColumns;  // of row 0
+  Index odd_row = -1;          // the first row that has another number of columns
+  Index odd_columns = 0;
 };
 
 // The required keys, in the order in which they are written and reported.
@@ -32,6 +34,8 @@ inline constexpr const char* kRequiredFields[] = {
 
 // Ranges of state_length, param_length and format_version.
 void check_metadata(const GraphArrays& arrays, Index format_version);
+// A start_vertex that was named is a row.
+void check_start_vertex(const GraphArrays& arrays);
 void check_shapes(const GraphArrays& arrays, TableShape states, TableShape edges,
                   TableShape start_edges, TableShape param_edges, TableShape start_param_edges);
 

@@ -85,10 +85,7 @@ void ArrayReader::check_sizes() const {
 
 void ArrayReader::find_start_row() {
   const Index named = arrays_.start_vertex;
-  if (named < -1 || named >= arrays_.n_vertices) {
-    fail("start_vertex is " + number_text(named) + ", expected a row of states from 0 to " +
-         number_text(arrays_.n_vertices - 1));
-  }
+  if (named != -1) detail::check_start_vertex(arrays_);
   start_row_ = named;
   if (named >= 0 || arrays_.n_vertices == 0) return;
   const auto begin = arrays_.states.begin();
@@ -110,14 +107,18 @@ std::int32_t ArrayReader::read_vertex(const Field& field, Index row, Index colum
                                       const char* role) const {
   const double value = field.values[at(row * width(field) + column)];
   const bool in_range = value >= 0.0 && value < static_cast<double>(arrays_.n_vertices);
-  const std::string where = std::string(field.name) + " row " + number_text(row) + ": ";
+  const auto where = [&] {
+    return std::string(field.name) + " row " + number_text(row) + ": " + role + " is ";
+  };
   if (!in_range || value != std::floor(value)) {
-    fail(where + role + " is " + number_text(value) + ", expected a whole number from 0 to " +
-         number_text(arrays_.n_vertices - 1) + " (a row of states)");
+    fail(where() + number_text(value) + ", expected a " +
+         (arrays_.n_vertices == 0 ? "row of states, but states has no rows"
+                                  : "whole number from 0 to " +
+                                        number_text(arrays_.n_vertices - 1) + " (a row of states)"));
   }
   const Index found = static_cast<Index>(value);
   if (found == start_row_) {
-    fail(where + role + " is " + number_text(found) + ", the starting vertex; " +
+    fail(where() + number_text(found) + ", the starting vertex; " +
          (column == 0 && !field.from_start
               ? "edges out of it belong in start_edges and start_param_edges"
               : "no edge may enter it (name another one in start_vertex)"));
