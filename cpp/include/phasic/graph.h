@@ -47,6 +47,17 @@ struct Graph {
   [[nodiscard]] std::string state_text(Index vertex) const;
 };
 
+// One outgoing edge as the user sees it: parallel transitions are added up.
+struct EdgeView {
+  std::int32_t target = 0;
+  bool has_constant = false;
+  double constant = 0.0;             // 0 without a constant part
+  std::vector<double> coefficients;  // dense, (param_length); empty without a parameterised part
+};
+
+// The edges out of one vertex, sorted by target; checks the index.
+[[nodiscard]] std::vector<EdgeView> out_edges(const Graph& graph, Index vertex);
+
 using GraphPtr = std::shared_ptr<const Graph>;
 
 // The arrays of the serialized format (docs/format.md), before validation. Row-major.
@@ -65,14 +76,6 @@ struct GraphArrays {
 [[nodiscard]] GraphPtr graph_from_arrays(const GraphArrays& arrays);
 // The inverse. Always writes start_vertex = 0.
 [[nodiscard]] GraphArrays graph_to_arrays(const Graph& graph);
-
-// One outgoing edge as the user sees it: parallel transitions are added up.
-struct EdgeView {
-  std::int32_t target = 0;
-  bool has_constant = false;
-  double constant = 0.0;             // 0 without a constant part
-  std::vector<double> coefficients;  // dense, (param_length); empty without a parameterised part
-};
 
 // Collects vertices and edges. Parallel transitions between one pair of vertices add.
 class GraphBuilder {

@@ -1,5 +1,7 @@
 #include "graph/arrays.h"
 
+#include <cmath>
+
 #include "base/text.h"
 
 namespace phasic::detail {
@@ -64,6 +66,24 @@ void fail_metadata(const std::string& field, const std::string& found,
 void fail_shape(const std::string& field, const std::string& detail) {
   fail(field + (field == "states" ? " array shape mismatch: " : " array has wrong shape: ") +
        detail);
+}
+
+void fail_state_cell(Index row, Index column, const std::string& found) {
+  fail("states row " + number_text(row) + ": column " + number_text(column) + " is " + found +
+       ", expected a whole number from -2147483648 to 2147483647");
+}
+
+void fail_cell(const std::string& field, Index row, Index column, const std::string& found) {
+  fail(field + " row " + number_text(row) + ": column " + number_text(column) + " is " + found +
+       ", expected a number");
+}
+
+bool to_int32(double value, std::int32_t& result) noexcept {
+  constexpr double kLowest = std::numeric_limits<std::int32_t>::min();
+  constexpr double kHighest = std::numeric_limits<std::int32_t>::max();
+  if (!(value >= kLowest && value <= kHighest) || value != std::floor(value)) return false;
+  result = static_cast<std::int32_t>(value);
+  return true;
 }
 
 void check_metadata(const GraphArrays& arrays, Index format_version) {

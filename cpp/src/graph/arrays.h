@@ -32,6 +32,14 @@ inline constexpr const char* kRequiredFields[] = {
 // "states array shape mismatch: ..." or "edges array has wrong shape: ..."
 [[noreturn]] void fail_shape(const std::string& field, const std::string& detail);
 
+// "states row 1: column 0 is 1.5, expected a whole number from -2147483648 to 2147483647"
+[[noreturn]] void fail_state_cell(Index row, Index column, const std::string& found);
+// "edges row 1: column 2 is a bool, expected a number"
+[[noreturn]] void fail_cell(const std::string& field, Index row, Index column,
+                            const std::string& found);
+// True and the value if it is whole and fits.
+[[nodiscard]] bool to_int32(double value, std::int32_t& result) noexcept;
+
 // Ranges of state_length, param_length and format_version.
 void check_metadata(const GraphArrays& arrays, Index format_version);
 // A start_vertex that was named is a row.

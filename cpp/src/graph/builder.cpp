@@ -210,19 +210,7 @@ std::vector<EdgeView> GraphBuilder::out_edges(Index vertex) const {
   std::vector<detail::LooseEdge> row;
   gather_row(vertex, row);
   compressor.append_row(row);
-  std::vector<EdgeView> edges(scratch.target.size());
-  for (Index e = 0; e < scratch.n_edges(); ++e) {
-    EdgeView& edge = edges[at(e)];
-    edge.target = scratch.target[at(e)];
-    edge.has_constant = scratch.has_constant[at(e)] != 0;
-    edge.constant = scratch.constant[at(e)];
-    if (scratch.has_param[at(e)] == 0) continue;
-    edge.coefficients.assign(at(scratch.param_length), 0.0);
-    for (Index c = scratch.coef_begin[at(e)]; c < scratch.coef_begin[at(e + 1)]; ++c) {
-      edge.coefficients[at(scratch.coef_param[at(c)])] = scratch.coef_value[at(c)];
-    }
-  }
-  return edges;
+  return phasic::out_edges(scratch, 0);
 }
 
 GraphPtr GraphBuilder::freeze() const {

@@ -7,7 +7,6 @@
 // 3. Shapes and values are then checked by the code that checks arrays (graph/arrays.h).
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
@@ -107,15 +106,14 @@ bool Handler::other_value(const char* found) {
     detail::fail_metadata(scalar_->name, found, scalar_->integer != nullptr ? "an int" : "a bool");
   }
   if (table_ == nullptr) return true;
-  const std::string where = "row " + number_text(table_->shape.rows);
   if (open_.size() == 1) {
     detail::fail_shape(table_->name, std::string("found ") + found + ", expected an array of rows");
   }
   if (open_.size() == 2) {
-    detail::fail_shape(table_->name, where + " is " + found + ", expected an array of numbers");
+    detail::fail_shape(table_->name, "row " + number_text(table_->shape.rows) + " is " + found +
+                                         ", expected an array of numbers");
   }
-  fail(std::string(table_->name) + " " + where + ": column " + number_text(table_->column) + " is " +
-       found + ", expected a number");
+  detail::fail_cell(table_->name, table_->shape.rows, table_->column, found);
 }
 
 bool Handler::boolean(bool value) {
@@ -153,14 +151,11 @@ void Handler::add_cell(double value, const std::string& text) {
   if (table_->reals != nullptr) {
     table_->reals->push_back(value);
   } else {
-    constexpr double kLowest = std::numeric_limits<std::int32_t>::min();
-    constexpr double kHighest = std::numeric_limits<std::int32_t>::max();
-    if (!(value >= kLowest && value <= kHighest) || value != std::floor(value)) {
-      fail("states row " + number_text(table_->shape.rows) + ": column " +
-           number_text(table_->column) + " is " + printable_text(text, 40) +
-           ", expected a whole number from -2147483648 to 2147483647");
+    std::int32_t coordinate = 0;
+    if (!detail::to_int32(value, coordinate)) {
+      detail::fail_state_cell(table_->shape.rows, table_->column, printable_text(text, 40));
     }
-    table_->integers->push_back(static_cast<std::int32_t>(value));
+    table_->integers->push_back(coordinate);
   }
   ++table_->column;
 }
