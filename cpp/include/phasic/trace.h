@@ -54,43 +54,77 @@ using ComponentTraceMap = std::unordered_map<std::string, ComponentTracePtr>;
 [[nodiscard]] ComponentTracePtr decode_component(std::string_view bytes,
                                                  const RecordOptions& options = {});
 
+// Consecutive steps of a component that are eliminated as one dense front.
+//
+// The front owns `width` rows and n_lower rows below them, as slots of the component:
+//   rows   width x (width + 1 + n_upper), columns: its own steps, the exit, the upper steps
+//   lower  n_lower x width
+// Own entry (t, r), r < t, and lower entry (i, t) become multipliers; own entry (t, t) is never used.
+struct Supernode {
+  std::int32_t first = 0, width = 0;
+  std::int32_t n_upper = 0, n_lower = 0;
+  std::int32_t rows = 0, lower = 0;               // slots where the two arrays begin
+  std::int32_t upper_list = 0, lower_list = 0;    // into ComponentCode::upper_step, lower_step
+  Index update = 0;                               // into ComponentCode::update_slot
+  [[nodiscard]] Index stride() const noexcept { return Index{width} + 1 + n_upper; }
+};
+
+// What a kernel executes for one component: fronts over slots. Shared by all equal components.
+struct ComponentCode {
+  Index n = 0;
+  Index n_slots = 0;                        // one spare slot follows, for products that are zero
+  std::vector<Supernode> supernodes;        // in order of elimination
+  std::vector<std::int32_t> upper_step;     // steps that a front leads to
+  std::vector<std::int32_t> lower_step;     // steps that lead to a front
+  std::vector<std::int32_t> update_slot;    // (n_lower, 1 + n_upper) of each front: the slot that
+                                            // (lower step, exit or upper step) is
+  std::vector<std::int32_t> exit_slot;      // (n)
+};
+
+using ComponentCodePtr = std::shared_ptr<const ComponentCode>;
+
 // A whole graph, ready for a kernel. Positions number the reachable transient vertices in the order
-// of elimination, sinks first: every edge out of position p leads to a later position of the same
-// component, to an earlier one of the same component (via L), or to a component before it.
+// of elimination, sinks first; each component that is reached is a block of consecutive positions.
+// An edge out of a block leads to an earlier block or to an absorbing vertex.
 struct Program {
   GraphPtr graph;
   std::string digest;
   std::vector<ComponentTracePtr> components;  // sinks first, aligned with the decomposition
 
-  // --- positions
+  // --- positions and blocks
   Index n_positions = 0;
-  std::vector<std::int32_t> vertex_of;        // (n_positions) graph vertex
-  std::vector<std::int32_t> position_of;      // (n_vertices) or -1
-  std::vector<std::int32_t> block_begin;      // (n_blocks + 1) first position of each component used
+  std::vector<std::int32_t> vertex_of;          // (n_positions) graph vertex
+  std::vector<std::int32_t> position_of;        // (n_vertices) or -1
+  std::vector<std::int32_t> block_begin;        // (n_blocks + 1) first position
+  std::vector<ComponentTracePtr> block_trace;   // (n_blocks)
+  std::vector<ComponentCodePtr> block_code;     // (n_blocks)
+  std::vector<Index> slot_base;                 // (n_blocks + 1) when all blocks are kept at once
+  Index max_block_slots = 0, max_block_edges = 0, max_block_positions = 0;
 
-  // --- out-edges of every position, in graph order (self loops dropped). An edge inside a block is
-  // loaded into a slot; one that leaves the block adds to the exit of its position.
+  // --- out-edges of every position, in graph order (self loops dropped). Each adds to the slot
+  // out_slot of its block: its own if it stays inside, else the exit of its position.
   std::vector<std::int32_t> out_begin;        // (n_positions + 1)
   std::vector<std::int32_t> out_edge;         // (n_out) graph edge
   std::vector<std::int32_t> out_target;       // (n_out) position, or -1 - vertex if absorbing
-  std::vector<Index> out_slot;                // (n_out) slot, or -1 if the edge leaves the block
+  std::vector<std::int32_t> out_slot;         // (n_out)
+  std::vector<std::int32_t> across_begin;     // (n_positions + 1) edges to positions of other blocks
+  std::vector<std::int32_t> across;           // (n_across) index into out_*
   std::vector<std::int32_t> self_edge;        // (n_positions) the vertex's self loop, or -1
   std::vector<std::int32_t> start_edge;       // (n_start) graph edge out of vertex 0
   std::vector<std::int32_t> start_target;     // (n_start) position, or -1 - vertex if absorbing
 
-  // --- slots and macro operations. Step p owns upper_count[p] upper slots, then its lower slots, in
-  // [slot_begin[p], slot_begin[p + 1]). The update of lower slot i with upper slot j of step p adds
-  // their product to slot update_slot[update_begin[p] + i * upper_count[p] + j]; a returning path
-  // (both ends the same position) goes to the spare slot n_slots and is dropped.
-  Index n_slots = 0;
-  std::vector<Index> slot_begin;              // (n_positions + 1)
-  std::vector<std::int32_t> upper_count;      // (n_positions)
-  std::vector<std::int32_t> slot_position;    // (n_slots) the other end: target (upper), source (lower)
-  std::vector<Index> update_begin;            // (n_positions + 1)
-  std::vector<std::int32_t> update_slot;
+  // --- weights: the first term of edge e is out_coef[e] * (theta, 1)[out_param[e]]; more follow
+  std::vector<double> out_coef;               // (n_out)
+  std::vector<std::int32_t> out_param;        // (n_out) param_length stands for the constant 1
+  std::vector<std::int32_t> more_begin;       // (n_out + 1)
+  std::vector<double> more_coef;
+  std::vector<std::int32_t> more_param;
+  bool has_negative_coef = false;
 
   Index n_operations = 0;                     // multiply-adds of one factorisation
   bool structural_trap = false;               // some reachable vertex cannot reach absorption
+
+  [[nodiscard]] Index n_blocks() const noexcept { return ssize(block_begin) - 1; }
 };
 
 using ProgramPtr = std::shared_ptr<const Program>;

@@ -18,7 +18,7 @@ void require_valid(const Program& program, const isa_generic::Elimination<double
   isa_generic::RowCheck<double> check;
   check.begin();
   check.require_finite(theta.data(), theta.size());
-  check.require_weights(program, weights, theta);
+  check.require_weights(program, weights, theta, true);
   if (check.status[0] != RowStatus::ok) {
     fail(explain(program, Request{}, check.status[0], theta, {}, {}));
   }
@@ -36,38 +36,25 @@ std::vector<Row> weight_rows(const Program& program,
   for (Index k = 0; k < program.n_positions; ++k) {
     for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
       rows[at(program.vertex_of[at(k)])][vertex(program.out_target[at(e)])] =
-          weights.edge[at(e)];
+          weights.weight(e);
     }
   }
   return rows;
 }
 
-}  // namespace
-
-EliminatedGraph eliminated_graph(const Program& program, Span<const double> theta) {
-  const Graph& graph = *program.graph;
-  if (theta.size() != graph.param_length) {
-    fail("theta has " + std::to_string(theta.size()) + " entries but the model has " +
-         std::to_string(graph.param_length) + " parameters");
-  }
-  isa_generic::Elimination<double> weights;
-  weights.resize(program, false);
-  weights.load_weights(theta);
-  require_valid(program, weights, theta);
-  std::vector<Row> rows = weight_rows(program, weights);
-  EliminatedGraph out;
-  out.rate.assign(at(graph.n_vertices()), 0.0);
-  std::vector<double> reward(at(graph.n_vertices()), 1.0);
-  for (Index k = 0; k < program.n_positions; ++k) {
-    const std::int64_t v = program.vertex_of[at(k)];
+void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
+                     std::vector<double>& reward, std::vector<double>& rate) {
+  const ComponentTrace& trace = *program.block_trace[at(b)];
+  const std::int32_t* vertex_of = program.vertex_of.data() + program.block_begin[at(b)];
+  for (Index k = 0; k < trace.pattern.n(); ++k) {
+    const std::int64_t v = vertex_of[k];
     double pivot = 0;
     for (const auto& [target, weight] : rows[at(v)]) {
       pivot += weight;
     }
-    out.rate[at(v)] = pivot / reward[at(v)];
-    const Index lower = program.slot_begin[at(k)] + program.upper_count[at(k)];
-    for (Index s = lower; s < program.slot_begin[at(k + 1)]; ++s) {
-      const std::int64_t i = program.vertex_of[at(program.slot_position[at(s)])];
+    rate[at(v)] = pivot / reward[at(v)];
+    for (Index l = trace.lower_begin[at(k)]; l < trace.lower_begin[at(k + 1)]; ++l) {
+      const std::int64_t i = vertex_of[trace.lower[at(l)]];
       const auto to_v = rows[at(i)].find(v);
       const double f = pivot > 0 ? to_v->second / pivot : 0.0;
       rows[at(i)].erase(to_v);
@@ -81,6 +68,27 @@ EliminatedGraph eliminated_graph(const Program& program, Span<const double> thet
     for (auto& [target, weight] : rows[at(v)]) {
       weight = pivot > 0 ? weight / pivot : 0.0;
     }
+  }
+}
+
+}  // namespace
+
+EliminatedGraph eliminated_graph(const Program& program, Span<const double> theta) {
+  const Graph& graph = *program.graph;
+  if (theta.size() != graph.param_length) {
+    fail("theta has " + std::to_string(theta.size()) + " entries but the model has " +
+         std::to_string(graph.param_length) + " parameters");
+  }
+  isa_generic::Elimination<double> weights;
+  weights.resize(program, isa_generic::Keep::one_block, false);
+  weights.set_theta(theta);
+  require_valid(program, weights, theta);
+  std::vector<Row> rows = weight_rows(program, weights);
+  EliminatedGraph out;
+  out.rate.assign(at(graph.n_vertices()), 0.0);
+  std::vector<double> reward(at(graph.n_vertices()), 1.0);
+  for (Index b = 0; b < program.n_blocks(); ++b) {
+    eliminate_block(program, b, rows, reward, out.rate);
   }
   out.row_begin.push_back(0);
   for (const Row& row : rows) {

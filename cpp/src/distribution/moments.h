@@ -45,7 +45,7 @@ class MomentChain {
       }
       moments[m - 1] = discrete ? sum : T(factorial) * sum;
       if (m < order_) {
-        factor.solve(rhs(m), b(m), x(m));
+        factor.solve_all(rhs(m), b(m), x(m));
       }
     }
   }
@@ -66,7 +66,7 @@ class MomentChain {
     }
     for (Index m = order_; m >= 1; --m) {
       if (m < order_) {
-        factor.solve_adjoint(b(m), x(m), x_bar(m), solve_bar_.data());
+        factor.solve_adjoint_all(b(m), x(m), x_bar(m), solve_bar_.data());
         for (Index u = 0; u < n_; ++u) {
           rhs_bar(m)[u] += solve_bar_[at(u)];
         }

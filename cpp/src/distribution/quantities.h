@@ -9,16 +9,25 @@
 
 namespace phasic::PHASIC_ISA {
 
-// Usage: resize once; per block: factor outside, forward(), then reverse() for the adjoint.
+// Slots of all components are kept when they fit a core's cache, or when solves need them again; else
+// components stream through one buffer and the adjoint factors each a second time.
+inline constexpr Index kKeptBytes = 768 * 1024;
+
+// Usage: resize once; per lane block: elimination.set_theta, forward(), then reverse() for the adjoint.
 template <class T>
 class EliminationQuantity {
  public:
+  static Keep keep(const Program& program, const Request& request) {
+    const bool fits = program.slot_base.back() * static_cast<Index>(sizeof(T)) <= kKeptBytes;
+    return uses_solves(request) || fits ? Keep::all : Keep::one_block;
+  }
+
   void resize(const Program& program, const Request& request, bool with_adjoint) {
     program_ = &program;
     request_ = &request;
     n_ = program.n_positions;
     n_rewards_ = std::max<Index>(request.n_rewards, 1);
-    for (std::vector<T>* v : {&alpha_, &y_, &z_}) {
+    for (std::vector<T>* v : {&y_, &z_}) {
       v->resize(at(n_));
     }
     if (request.quantity == Quantity::moments) {
@@ -35,71 +44,102 @@ class EliminationQuantity {
   }
 
   // rewards: (n_rewards, n_positions); out: (output_size)
-  void forward(const Elimination<T>& factor, const T* rewards, T* out) {
+  void forward(Elimination<T>& factor, const T* rewards, T* out) {
     form_alpha(factor);
-    factor.solve_transposed(alpha_.data(), y_.data(), z_.data());
-    switch (request_->quantity) {
-      case Quantity::moments:
-        for (Index j = 0; j < n_rewards_; ++j) {
-          chain_.forward(factor, discrete(), rewards + j * n_, z_.data(),
-                         out + j * request_->order);
-        }
-        return;
-      case Quantity::cross_moments:
-        return forward_cross(factor, rewards, out);
-      case Quantity::sojourn:
-        std::fill(out, out + program_->graph->n_vertices(), T(0.0));
-        for (Index k = 0; k < n_; ++k) {
-          out[program_->vertex_of[at(k)]] = z_[at(k)];
-        }
-        return;
-      default:
-        return forward_absorption(factor, out);
+    if (request_->quantity == Quantity::absorption) {
+      begin_absorption(factor, out);
+    }
+    for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
+      factor.factor(b);
+      factor.solve_transposed(b, y_.data(), z_.data());
+      if (request_->quantity == Quantity::absorption) {
+        add_absorption(factor, b, out);
+      }
+    }
+    if (request_->quantity == Quantity::moments) {
+      for (Index j = 0; j < n_rewards_; ++j) {
+        chain_.forward(factor, discrete(), rewards + j * n_, z_.data(), out + j * request_->order);
+      }
+    } else if (request_->quantity == Quantity::cross_moments) {
+      forward_cross(factor, rewards, out);
+    } else if (request_->quantity == Quantity::sojourn) {
+      std::fill(out, out + program_->graph->n_vertices(), T(0.0));
+      for (Index k = 0; k < n_; ++k) {
+        out[program_->vertex_of[at(k)]] = z_[at(k)];
+      }
     }
   }
 
-  // Consumes out_bar; adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
+  // After forward(). Adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
   void reverse(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
     std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
-    switch (request_->quantity) {
-      case Quantity::moments:
-        for (Index j = 0; j < n_rewards_; ++j) {
-          if (n_rewards_ > 1 && request_->order > 1) {  // the chain holds the last reward only
-            recompute(factor, rewards + j * n_);
-          }
-          chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
-                         out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
-        }
-        break;
-      case Quantity::cross_moments:
-        reverse_cross(factor, rewards, out_bar, rewards_bar);
-        break;
-      case Quantity::sojourn:
-        for (Index k = 0; k < n_; ++k) {
-          z_bar_[at(k)] = out_bar[program_->vertex_of[at(k)]];
-        }
-        break;
-      default:
-        reverse_absorption(factor, out_bar);
+    if (uses_solves(*request_)) {
+      factor.clear_adjoint_all();
     }
-    factor.solve_transposed_adjoint(y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
-    for (Index e = 0; e < ssize(program_->start_target); ++e) {
-      if (program_->start_target[at(e)] >= 0) {
-        factor.start_bar[at(e)] += alpha_bar_[at(program_->start_target[at(e)])];
+    if (request_->quantity == Quantity::moments) {
+      for (Index j = 0; j < n_rewards_; ++j) {
+        if (n_rewards_ > 1 && request_->order > 1) {  // the chain holds the last reward only
+          recompute(factor, rewards + j * n_);
+        }
+        chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
+                       out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
+      }
+    } else if (request_->quantity == Quantity::cross_moments) {
+      reverse_cross(factor, rewards, out_bar, rewards_bar);
+    } else if (request_->quantity == Quantity::sojourn) {
+      for (Index k = 0; k < n_; ++k) {
+        z_bar_[at(k)] = out_bar[program_->vertex_of[at(k)]];
       }
     }
+    reverse_blocks(factor, out_bar);
+    reverse_start(factor, out_bar);
   }
 
  private:
   [[nodiscard]] bool discrete() const { return program_->graph->discrete; }
 
+  static bool uses_solves(const Request& request) {
+    return request.quantity == Quantity::cross_moments ||
+           (request.quantity == Quantity::moments && request.order > 1);
+  }
+
+  // y starts as the start distribution.
   void form_alpha(const Elimination<T>& factor) {
-    std::fill(alpha_.begin(), alpha_.end(), T(0.0));
+    std::fill(y_.begin(), y_.end(), T(0.0));
     for (Index e = 0; e < ssize(program_->start_target); ++e) {
       if (program_->start_target[at(e)] >= 0) {
-        alpha_[at(program_->start_target[at(e)])] = factor.start[at(e)];
+        y_[at(program_->start_target[at(e)])] = factor.start[at(e)];
       }
     }
+  }
+
+  void reverse_blocks(Elimination<T>& factor, const T* out_bar) {
+    const bool streams = keep(*program_, *request_) == Keep::one_block;
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      if (streams && b > 0) {  // forward() ended with block 0
+        factor.factor(b);
+      }
+      if (!uses_solves(*request_)) {
+        factor.clear_adjoint(b);
+      }
+      if (request_->quantity == Quantity::absorption) {
+        reverse_absorption(factor, b, out_bar);
+      }
+      factor.solve_transposed_adjoint(b, y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
+      factor.factor_adjoint(b);
+    }
+  }
+
+  void reverse_start(Elimination<T>& factor, const T* out_bar) {
+    for (Index e = 0; e < ssize(program_->start_target); ++e) {
+      const Index target = program_->start_target[at(e)];
+      if (target >= 0) {
+        factor.start_bar[at(e)] += alpha_bar_[at(target)];
+      } else if (request_->quantity == Quantity::absorption) {
+        factor.start_bar[at(e)] += out_bar[-1 - target];
+      }
+    }
+    factor.start_adjoint();
   }
 
   void recompute(const Elimination<T>& factor, const T* r) {
@@ -114,7 +154,7 @@ class EliminationQuantity {
     std::fill(out, out + n_rewards_ * n_rewards_, T(0.0));
     for (Index j = 0; j < n_rewards_; ++j) {
       const T* rj = rewards + j * n_;
-      factor.solve(rj, b_.data(), x);
+      factor.solve_all(rj, b_.data(), x);
       for (Index i = 0; i < n_rewards_; ++i) {
         const T* ri = rewards + i * n_;
         T c(0.0), both(0.0);
@@ -138,7 +178,7 @@ class EliminationQuantity {
     for (Index j = 0; j < n_rewards_; ++j) {
       const T* rj = rewards + j * n_;
       T* rj_bar = rewards_bar + j * n_;
-      factor.solve(rj, b_.data(), x);
+      factor.solve_all(rj, b_.data(), x);
       std::fill(x_bar_.begin(), x_bar_.end(), T(0.0));
       for (Index i = 0; i < n_rewards_; ++i) {
         const T* ri = rewards + i * n_;
@@ -157,41 +197,39 @@ class EliminationQuantity {
           }
         }
       }
-      factor.solve_adjoint(b_.data(), x, x_bar_.data(), rhs_bar_.data());
+      factor.solve_adjoint_all(b_.data(), x, x_bar_.data(), rhs_bar_.data());
       for (Index u = 0; u < n_; ++u) {
         rj_bar[u] += rhs_bar_[at(u)];
       }
     }
   }
 
-  void forward_absorption(const Elimination<T>& factor, T* out) {
+  void begin_absorption(const Elimination<T>& factor, T* out) {
     std::fill(out, out + program_->graph->n_vertices(), T(0.0));
     for (Index e = 0; e < ssize(program_->start_target); ++e) {
       if (program_->start_target[at(e)] < 0) {
         out[-1 - program_->start_target[at(e)]] += factor.start[at(e)];
       }
     }
-    for (Index k = 0; k < n_; ++k) {
+  }
+
+  void add_absorption(const Elimination<T>& factor, Index b, T* out) {
+    for (Index k = program_->block_begin[at(b)]; k < program_->block_begin[at(b + 1)]; ++k) {
       for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
         if (program_->out_target[at(e)] < 0) {
-          out[-1 - program_->out_target[at(e)]] += z_[at(k)] * factor.edge[at(e)];
+          out[-1 - program_->out_target[at(e)]] += z_[at(k)] * factor.edge(b, e);
         }
       }
     }
   }
 
-  void reverse_absorption(Elimination<T>& factor, const T* out_bar) {
-    for (Index e = 0; e < ssize(program_->start_target); ++e) {
-      if (program_->start_target[at(e)] < 0) {
-        factor.start_bar[at(e)] += out_bar[-1 - program_->start_target[at(e)]];
-      }
-    }
-    for (Index k = 0; k < n_; ++k) {
+  void reverse_absorption(Elimination<T>& factor, Index b, const T* out_bar) {
+    for (Index k = program_->block_begin[at(b)]; k < program_->block_begin[at(b + 1)]; ++k) {
       for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
         if (program_->out_target[at(e)] < 0) {
           const T bar = out_bar[-1 - program_->out_target[at(e)]];
-          z_bar_[at(k)] += bar * factor.edge[at(e)];
-          factor.edge_bar[at(e)] += bar * z_[at(k)];
+          z_bar_[at(k)] += bar * factor.edge(b, e);
+          factor.add_edge_adjoint(b, e, bar * z_[at(k)]);
         }
       }
     }
@@ -201,7 +239,7 @@ class EliminationQuantity {
   const Request* request_ = nullptr;
   Index n_ = 0, n_rewards_ = 1;
   MomentChain<T> chain_;
-  std::vector<T> alpha_, y_, z_, b_, scratch_;
+  std::vector<T> y_, z_, b_, scratch_;
   std::vector<T> alpha_bar_, z_bar_, x_bar_, rhs_bar_;
 };
 

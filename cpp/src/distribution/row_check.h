@@ -31,34 +31,38 @@ class RowCheck {
     mark(total, RowStatus::not_finite, [](double x) { return x != 0; });
   }
 
+  // After set_theta. all_edges: look at every weight even where signs cannot go wrong.
   void require_weights(const Program& program, const Elimination<T>& elimination,
-                       Span<const T> theta) {
-    require_non_negative(elimination.edge);
-    require_non_negative(elimination.start);
-    Base sum(0.0);
+                       Span<const T> theta, bool all_edges) {
+    Base sum(0.0), least(0.0);
     for (const T& w : elimination.start) {
+      require_weight(primal(w));
       sum += primal(w);
     }
     mark(sum, RowStatus::start_exceeds_one, [](double x) { return !(x <= 1 + kSumTolerance); });
-    for (Index k = 0; k < program.n_positions; ++k) {
-      if (program.graph->discrete || program.self_edge[at(k)] >= 0) {
-        require_row(program, elimination, theta, k);
+    for (const T& x : theta) {
+      least = -elementwise_max(-least, -primal(x));
+    }
+    bool may_be_negative = program.has_negative_coef;
+    for (int i = 0; i < kLanes; ++i) {
+      may_be_negative = may_be_negative || lane(least, i) < 0;
+    }
+    if (may_be_negative || all_edges || program.graph->discrete) {
+      for (Index k = 0; k < program.n_positions; ++k) {
+        require_row(program, elimination, k);
       }
     }
   }
 
-  // After factor(): separates lanes whose pivots are all ordinary from those that need a closer look.
-  void find_traps(const Program& program, const Elimination<T>& elimination) {
-    Base largest(0.0), smallest(1.0);
-    for (const T& inverse : elimination.inverse) {
-      largest = elementwise_max(largest, primal(inverse));
-      smallest = -elementwise_max(-smallest, -primal(inverse));
-    }
+  // After all factor(): separates lanes whose pivots are all ordinary from those that need a search.
+  void find_traps(const Program& program, const Elimination<T>& elimination,
+                  Span<const T> theta) {
     for (int i = 0; i < kLanes; ++i) {
-      const bool ordinary = lane(smallest, i) >= 1 / kPivotLimit && lane(largest, i) <= kPivotLimit;
+      const bool ordinary = lane(elimination.least_inverse, i) >= 1 / kPivotLimit &&
+                            lane(elimination.largest_inverse, i) <= kPivotLimit;
       trapped_[at(i)].clear();
       if (status[i] == RowStatus::ok && (!ordinary || program.structural_trap)) {
-        classify(program, elimination, i);
+        classify(program, theta, i);
       }
     }
   }
@@ -76,27 +80,22 @@ class RowCheck {
     }
   }
 
-  void require_non_negative(const std::vector<T>& weights) {
-    Base largest(0.0), unbounded(0.0);
-    for (const T& w : weights) {
-      largest = elementwise_max(largest, -primal(w));
-      unbounded += primal(w) * 0.0;
-    }
-    mark(unbounded, RowStatus::not_finite, [](double x) { return x != 0; });
-    mark(largest, RowStatus::negative_weight, [](double x) { return x > 0; });
+  void require_weight(const Base& w) {
+    mark(w * 0.0, RowStatus::not_finite, [](double x) { return x != 0; });
+    mark(w, RowStatus::negative_weight, [](double x) { return x < 0; });
   }
 
-  void require_row(const Program& program, const Elimination<T>& elimination, Span<const T> theta,
-                   Index k) {
+  void require_row(const Program& program, const Elimination<T>& elimination, Index k) {
     Base sum(0.0);
     for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-      sum += primal(elimination.edge[at(e)]);
+      const Base w = primal(elimination.weight(e));
+      require_weight(w);
+      sum += w;
     }
     if (program.self_edge[at(k)] >= 0) {
-      const Base self = primal(elimination.weight(program.self_edge[at(k)], theta));
-      mark(self * 0.0, RowStatus::not_finite, [](double x) { return x != 0; });
-      mark(self, RowStatus::negative_weight, [](double x) { return x < 0; });
-      sum += self;
+      const Base w = primal(elimination.graph_weight(program.self_edge[at(k)]));
+      require_weight(w);
+      sum += w;
     }
     if (program.graph->discrete) {
       mark(sum, RowStatus::row_exceeds_one, [](double x) { return !(x <= 1 + kSumTolerance); });
@@ -104,61 +103,77 @@ class RowCheck {
   }
 
   // Graph search on the positive weights of lane i, scalar; rare.
-  void classify(const Program& program, const Elimination<T>& elimination, int i) {
-    const std::vector<bool> reached = reach_from_start(program, elimination, i);
-    const std::vector<bool> absorbs = reach_absorption(program, elimination, i);
-    for (Index k = 0; k < program.n_positions; ++k) {
-      if (!reached[at(k)]) {
-        continue;
+  void classify(const Program& program, Span<const T> theta, int i) {
+    std::vector<double> scalar;
+    for (const T& x : theta) {
+      scalar.push_back(lane(primal(x), i));
+    }
+    Elimination<double> elimination;
+    elimination.resize(program, Keep::all, false);
+    elimination.set_theta(scalar);
+    elimination.factor_all();
+    std::vector<double> weight(program.out_edge.size());
+    for (Index e = 0; e < ssize(weight); ++e) {
+      weight[at(e)] = elimination.weight(e);
+      if (!std::isfinite(weight[at(e)])) {
+        status[i] = RowStatus::not_finite;
+        return;
       }
-      const double inverse = lane(primal(elimination.inverse[at(k)]), i);
-      if (!absorbs[at(k)]) {
+    }
+    const std::vector<bool> reached = reach_from_start(program, elimination.start, weight);
+    const std::vector<bool> absorbs = reach_absorption(program, weight);
+    for (Index k = 0; k < program.n_positions; ++k) {
+      const double inverse = elimination.inverse(k);
+      if (reached[at(k)] && !absorbs[at(k)]) {
         trapped_[at(i)].push_back(static_cast<std::int32_t>(k));
-      } else if (!(inverse >= 1 / kPivotLimit && inverse <= kPivotLimit)) {
+      } else if (reached[at(k)] && !(inverse >= 1 / kPivotLimit && inverse <= kPivotLimit)) {
         status[i] = RowStatus::out_of_range;
       }
     }
   }
 
   static std::vector<bool> reach_from_start(const Program& program,
-                                            const Elimination<T>& elimination, int i) {
+                                            const std::vector<double>& start,
+                                            const std::vector<double>& weight) {
     std::vector<bool> reached(at(program.n_positions));
     std::vector<Index> stack;
-    const auto visit = [&](std::int32_t target, const T& weight) {
-      if (target >= 0 && lane(primal(weight), i) > 0 && !reached[at(target)]) {
+    const auto visit = [&](std::int32_t target, double w) {
+      if (target >= 0 && w > 0 && !reached[at(target)]) {
         reached[at(target)] = true;
         stack.push_back(target);
       }
     };
-    for (Index e = 0; e < ssize(program.start_target); ++e) {
-      visit(program.start_target[at(e)], elimination.start[at(e)]);
+    for (Index e = 0; e < ssize(start); ++e) {
+      visit(program.start_target[at(e)], start[at(e)]);
     }
     while (!stack.empty()) {
       const Index k = stack.back();
       stack.pop_back();
       for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-        visit(program.out_target[at(e)], elimination.edge[at(e)]);
+        visit(program.out_target[at(e)], weight[at(e)]);
       }
     }
     return reached;
   }
 
   static std::vector<bool> reach_absorption(const Program& program,
-                                            const Elimination<T>& elimination, int i) {
+                                            const std::vector<double>& weight) {
     std::vector<std::vector<std::int32_t>> sources(at(program.n_positions));
     std::vector<bool> absorbs(at(program.n_positions));
     std::vector<Index> stack;
+    const auto visit = [&](Index k) {
+      if (!absorbs[at(k)]) {
+        absorbs[at(k)] = true;
+        stack.push_back(k);
+      }
+    };
     for (Index k = 0; k < program.n_positions; ++k) {
       for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-        if (!(lane(primal(elimination.edge[at(e)]), i) > 0)) {
-          continue;
-        }
         const std::int32_t target = program.out_target[at(e)];
-        if (target >= 0) {
+        if (weight[at(e)] > 0 && target >= 0) {
           sources[at(target)].push_back(static_cast<std::int32_t>(k));
-        } else if (!absorbs[at(k)]) {
-          absorbs[at(k)] = true;
-          stack.push_back(k);
+        } else if (weight[at(e)] > 0) {
+          visit(k);
         }
       }
     }
@@ -166,10 +181,7 @@ class RowCheck {
       const Index k = stack.back();
       stack.pop_back();
       for (const std::int32_t source : sources[at(k)]) {
-        if (!absorbs[at(source)]) {
-          absorbs[at(source)] = true;
-          stack.push_back(source);
-        }
+        visit(source);
       }
     }
     return absorbs;

@@ -21,7 +21,7 @@ class Runner {
   explicit Runner(const detail::Job& job)
       : job_(job), program_(*job.program), request_(*job.request) {
     const bool adjoint = request_.gradient >= 0;
-    elimination_.resize(program_, adjoint);
+    elimination_.resize(program_, EliminationQuantity<T>::keep(program_, request_), adjoint);
     quantity_.resize(program_, request_, adjoint);
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
@@ -30,7 +30,6 @@ class Runner {
     times_.resize(at(request_.n_times));
     if (adjoint) {
       out_bar_.resize(out_.size());
-      theta_bar_.resize(theta_.size());
       rewards_bar_.resize(rewards_.size());
       times_bar_.resize(times_.size());
     }
@@ -48,11 +47,10 @@ class Runner {
   void run_block() {
     check_.begin();
     gather();
-    elimination_.load_weights(theta_);
-    check_.require_weights(program_, elimination_, theta_);
-    elimination_.factor();
-    check_.find_traps(program_, elimination_);
+    elimination_.set_theta(theta_);
+    check_.require_weights(program_, elimination_, theta_, false);
     quantity_.forward(elimination_, rewards_.data(), out_.data());
+    check_.find_traps(program_, elimination_, theta_);
     if (request_.value) {
       write_value();
     }
@@ -142,13 +140,10 @@ class Runner {
   }
 
   void reverse() {
-    elimination_.clear_adjoint();
-    std::fill(theta_bar_.begin(), theta_bar_.end(), T(0.0));
+    elimination_.clear_results_adjoint();
     std::fill(rewards_bar_.begin(), rewards_bar_.end(), T(0.0));
     std::fill(times_bar_.begin(), times_bar_.end(), T(0.0));
     quantity_.reverse(elimination_, rewards_.data(), out_bar_.data(), rewards_bar_.data());
-    elimination_.factor_adjoint();
-    elimination_.load_adjoint(theta_bar_.data());
   }
 
   // --- lanes to results
@@ -224,7 +219,7 @@ class Runner {
       } else if (part == Part::rewards) {
         write_rewards_gradient(result, base, lane_index, size);
       } else {
-        const std::vector<T>& bar = part == Part::theta ? theta_bar_ : times_bar_;
+        const std::vector<T>& bar = part == Part::theta ? elimination_.theta_bar : times_bar_;
         for (Index m = 0; m < size; ++m) {
           detail::write(result, base + m, lane(top(bar[at(m)]), lane_index));
         }
@@ -254,7 +249,7 @@ class Runner {
   Index first_row_ = 0, n_rows_ = 0;
   Index offset_[kLanes] = {};
   std::vector<T> theta_, rewards_, times_, out_;
-  std::vector<T> theta_bar_, rewards_bar_, times_bar_, out_bar_;
+  std::vector<T> rewards_bar_, times_bar_, out_bar_;
 };
 
 template <class Base>

@@ -1,314 +1,510 @@
 // Numeric elimination on a linked program, in lanes: load, factor, solve, and their adjoints.
 //
-// State is kept in rates: off-diagonal weights in slots, one exit rate a position. Step k:
-//   pivot S = exit_k + sum_j w_kj;  f_ik = w_ik / S;  w_ij += f_ik w_kj (i != j);  exit_i += f_ik exit_k
-// Only + * / on non-negative numbers, so no digits are lost however stiff the chain. After the factor
-// step slot (k, j) holds w_kj and slot (i, k) holds f_ik. The adjoint reverses the same steps from
-// these final slots alone; there is no tape.
-// Source: Grassmann, Taksar, Heyman 1985 (Operations Research 33:1107); O'Cinneide 1993.
+// State is kept in rates: off-diagonal weights and one exit rate a position, all in slots. Only + * /
+// on non-negative numbers, so no digits are lost however stiff the chain. The adjoint reverses the
+// same steps from the final slots alone; there is no tape.
 //
-// Templates over the number type, see lane.h. Nothing here allocates after resize().
+// Work goes block by block (a block is one component), so that slots and weights can live in one small
+// buffer that is reused (streaming), or side by side for all blocks (kept). Callers that need a
+// factorisation again later use Keep::all; one solve_transposed and one adjoint can stream.
+// Source: Grassmann, Taksar, Heyman 1985 (Operations Research 33:1107); O'Cinneide 1993.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
+#include "kernel/front.h"
 #include "kernel/lane.h"
 #include "phasic/trace.h"
 
 namespace phasic::PHASIC_ISA {
 
+enum class Keep { one_block, all };
+
 template <class T>
 class Elimination {
  public:
-  // --- storage; valid until the next resize
-  std::vector<T> edge;     // (n_out) transition weights at theta
-  std::vector<T> start;    // (n_start) start weights at theta
-  std::vector<T> slot;     // (n_slots + 1) the last one collects what is dropped
-  std::vector<T> exit;     // (n_positions) exit rate out of the component, after elimination
-  std::vector<T> inverse;  // (n_positions) 1 / pivot, 0 where the pivot is 0
+  using Base = typename Traits<T>::Base;
 
-  std::vector<T> edge_bar, start_bar, slot_bar, exit_bar, pivot_bar;  // adjoints of the above
+  std::vector<T> theta_bar;   // (param_length + 1) the last entry belongs to the constant 1
+  std::vector<T> start;       // (n_start) start weights at theta
+  std::vector<T> start_bar;   // (n_start)
+  Base least_inverse{1.0}, largest_inverse{1.0};  // over all pivots since set_theta, primal
 
-  void resize(const Program& program, bool with_adjoint) {
+  void resize(const Program& program, Keep keep, bool with_adjoint) {
     program_ = &program;
-    edge.resize(at(ssize(program.out_edge)));
-    start.resize(at(ssize(program.start_edge)));
-    slot.resize(at(program.n_slots + 1));
-    exit.resize(at(program.n_positions));
-    inverse.resize(at(program.n_positions));
+    keep_ = keep;
+    const bool all = keep == Keep::all;
+    slot_.resize(at(all ? program.slot_base.back() : program.max_block_slots));
+    edge_.resize(at(all ? ssize(program.out_edge) : program.max_block_edges));
+    inverse_.resize(at(all ? program.n_positions : program.max_block_positions));
+    theta_.resize(at(program.graph->param_length + 1));
+    start.resize(program.start_edge.size());
     if (with_adjoint) {
-      edge_bar.resize(edge.size());
+      slot_bar_.resize(slot_.size());
+      edge_bar_.resize(edge_.size());
+      pivot_bar_.resize(inverse_.size());
+      theta_bar.resize(theta_.size());
       start_bar.resize(start.size());
-      slot_bar.resize(slot.size());
-      exit_bar.resize(exit.size());
-      pivot_bar.resize(exit.size());
     }
   }
 
-  // Weight of graph edge e at theta.
-  [[nodiscard]] T weight(Index e, Span<const T> theta) const {
+  // theta: (param_length). Evaluates the start weights.
+  void set_theta(Span<const T> theta) {
+    std::copy(theta.begin(), theta.end(), theta_.begin());
+    theta_.back() = T(1.0);
+    for (Index e = 0; e < ssize(start); ++e) {
+      start[at(e)] = graph_weight(program_->start_edge[at(e)]);
+    }
+    least_inverse = largest_inverse = Base(1.0);
+  }
+
+  // Weight of any edge of the graph at theta.
+  [[nodiscard]] T graph_weight(Index e) const {
     const Graph& g = *program_->graph;
     T w(g.constant[at(e)]);
     for (Index c = g.coef_begin[at(e)]; c < g.coef_begin[at(e + 1)]; ++c) {
-      w += T(g.coef_value[at(c)]) * theta[g.coef_param[at(c)]];
+      w += T(g.coef_value[at(c)]) * theta_[at(g.coef_param[at(c)])];
     }
     return w;
   }
 
-  // Evaluates every weight at theta, (param_length).
-  void load_weights(Span<const T> theta) {
+  // Weight of out-edge e (0 <= e < n_out) at theta.
+  [[nodiscard]] T weight(Index e) const {
     const Program& p = *program_;
-    for (Index e = 0; e < ssize(p.out_edge); ++e) {
-      edge[at(e)] = weight(p.out_edge[at(e)], theta);
+    T w = T(p.out_coef[at(e)]) * theta_[at(p.out_param[at(e)])];
+    for (Index c = p.more_begin[at(e)]; c < p.more_begin[at(e + 1)]; ++c) {
+      w += T(p.more_coef[at(c)]) * theta_[at(p.more_param[at(c)])];
     }
-    for (Index e = 0; e < ssize(p.start_edge); ++e) {
-      start[at(e)] = weight(p.start_edge[at(e)], theta);
+    return w;
+  }
+
+  // Loads the weights of block b and eliminates it.
+  void factor(Index b) {
+    const View v = view(b);
+    load(v);
+    if (v.code.n == 1) {  // its two slots are (unused, exit)
+      v.inverse[0] = reciprocal_or_zero(v.slot[1]);
+    } else {
+      for (const Supernode& node : v.code.supernodes) {
+        if (node.width == 1) {
+          factor_single(v, node);
+        } else {
+          FrontFactor<T>(v.code, node, v.slot, v.inverse + node.first).run();
+        }
+      }
+    }
+    for (Index k = 0; k < v.code.n; ++k) {
+      const Base inverse = primal(v.inverse[k]);
+      least_inverse = -elementwise_max(-least_inverse, -inverse);
+      largest_inverse = elementwise_max(largest_inverse, inverse);
     }
   }
 
-  void factor() {
-    load_slots();
-    const Program& p = *program_;
-    for (Index k = 0; k < p.n_positions; ++k) {
-      const Index upper0 = p.slot_begin[at(k)], n_upper = p.upper_count[at(k)];
-      const Index lower0 = upper0 + n_upper, n_lower = p.slot_begin[at(k + 1)] - lower0;
-      const T* upper = slot.data() + upper0;
-      const std::int32_t* update = p.update_slot.data() + p.update_begin[at(k)];
-      const T exit_k = exit[at(k)];
-      T pivot = exit_k;
-      for (Index j = 0; j < n_upper; ++j) {
-        pivot += upper[j];
-      }
-      const T inverse_k = reciprocal_or_zero(pivot);
-      inverse[at(k)] = inverse_k;
-      for (Index i = 0; i < n_lower; ++i) {
-        T& lower = slot[at(lower0 + i)];
-        const T f = lower * inverse_k;
-        lower = f;
-        exit[at(p.slot_position[at(lower0 + i)])] += f * exit_k;
-        for (Index j = 0; j < n_upper; ++j) {
-          slot[at(*update++)] += f * upper[j];
-        }
-      }
+  void factor_all() {
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      factor(b);
     }
   }
 
-  // x := U rhs, U = (Lambda - W)^-1. b receives the right-hand side after elimination (the adjoint
-  // needs it). rhs, b and x have n_positions entries; b and x may not alias rhs.
-  void solve(const T* rhs, T* b, T* x) const {
-    const Program& p = *program_;
-    std::copy(rhs, rhs + p.n_positions, b);
-    for (Index block = 0; block + 1 < ssize(p.block_begin); ++block) {
-      const Index first = p.block_begin[at(block)], last = p.block_begin[at(block + 1)];
-      for (Index k = first; k < last; ++k) {
-        for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-          if (p.out_slot[at(e)] < 0 && p.out_target[at(e)] >= 0) {
-            b[k] += edge[at(e)] * x[p.out_target[at(e)]];
-          }
-        }
+  // x := U rhs for block b, U = (Lambda - W)^-1; blocks in ascending order. rhs, r and x have
+  // n_positions entries; r receives the right-hand side after elimination. No two may alias.
+  void solve(Index b, const T* rhs, T* r, T* x) const {
+    const View v = view(b);
+    for (Index k = 0; k < v.code.n; ++k) {
+      const Index position = v.first + k;
+      T sum = rhs[position];
+      for (Index a = program_->across_begin[at(position)];
+           a < program_->across_begin[at(position + 1)]; ++a) {
+        const Index e = program_->across[at(a)];
+        sum += v.edge[e - v.first_edge] * x[program_->out_target[at(e)]];
       }
-      for (Index k = first; k < last; ++k) {
-        for (Index s = lower_begin(k); s < p.slot_begin[at(k + 1)]; ++s) {
-          b[p.slot_position[at(s)]] += slot[at(s)] * b[k];
-        }
+      r[position] = sum;
+    }
+    T* rb = r + v.first;
+    T* xb = x + v.first;
+    for (const Supernode& node : v.code.supernodes) {
+      const T* rows = v.slot + node.rows;
+      for (Index t = 1; t < node.width; ++t) {
+        rb[node.first + t] += dot(rows + t * node.stride(), rb + node.first, t);
       }
-      for (Index k = last - 1; k >= first; --k) {
-        T sum = b[k];
-        for (Index s = p.slot_begin[at(k)]; s < lower_begin(k); ++s) {
-          sum += slot[at(s)] * x[p.slot_position[at(s)]];
-        }
-        x[k] = sum * inverse[at(k)];
+      for (Index i = 0; i < node.n_lower; ++i) {
+        rb[v.code.lower_step[at(node.lower_list + i)]] +=
+            dot(v.slot + node.lower + i * node.width, rb + node.first, node.width);
       }
     }
-  }
-
-  // Adjoint of solve: x_bar is consumed; rhs_bar receives (=) the adjoint of rhs; slot, pivot and edge
-  // adjoints accumulate.
-  void solve_adjoint(const T* b, const T* x, T* x_bar, T* rhs_bar) {
-    const Program& p = *program_;
-    for (Index block = ssize(p.block_begin) - 2; block >= 0; --block) {
-      const Index first = p.block_begin[at(block)], last = p.block_begin[at(block + 1)];
-      for (Index k = first; k < last; ++k) {
-        const T t = x_bar[k] * inverse[at(k)];
-        rhs_bar[k] = t;
-        pivot_bar[at(k)] -= t * x[k];
-        for (Index s = p.slot_begin[at(k)]; s < lower_begin(k); ++s) {
-          const Index j = p.slot_position[at(s)];
-          slot_bar[at(s)] += t * x[j];
-          x_bar[j] += t * slot[at(s)];
+    for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+      const Supernode& node = v.code.supernodes[at(f)];
+      const std::int32_t* upper = v.code.upper_step.data() + node.upper_list;
+      for (Index t = node.width - 1; t >= 0; --t) {
+        const T* row = v.slot + node.rows + t * node.stride();
+        T sum = rb[node.first + t];
+        for (Index c = t + 1; c < node.width; ++c) {
+          sum += row[c] * xb[node.first + c];
         }
-      }
-      for (Index k = last - 1; k >= first; --k) {
-        T sum = rhs_bar[k];
-        for (Index s = lower_begin(k); s < p.slot_begin[at(k + 1)]; ++s) {
-          const Index i = p.slot_position[at(s)];
-          sum += slot[at(s)] * rhs_bar[i];
-          slot_bar[at(s)] += rhs_bar[i] * b[k];
+        for (Index j = 0; j < node.n_upper; ++j) {
+          sum += row[node.width + 1 + j] * xb[upper[j]];
         }
-        rhs_bar[k] = sum;
-      }
-      for (Index k = first; k < last; ++k) {
-        for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-          if (p.out_slot[at(e)] < 0 && p.out_target[at(e)] >= 0) {
-            edge_bar[at(e)] += rhs_bar[k] * x[p.out_target[at(e)]];
-            x_bar[p.out_target[at(e)]] += rhs_bar[k] * edge[at(e)];
-          }
-        }
+        xb[node.first + t] = sum * v.inverse[node.first + t];
       }
     }
   }
 
-  // z := alpha U (expected sojourn in each position). y receives the eliminated alpha.
-  void solve_transposed(const T* alpha, T* y, T* z) const {
-    const Program& p = *program_;
-    std::copy(alpha, alpha + p.n_positions, y);
-    for (Index block = ssize(p.block_begin) - 2; block >= 0; --block) {
-      const Index first = p.block_begin[at(block)], last = p.block_begin[at(block + 1)];
-      for (Index k = first; k < last; ++k) {
-        const T m = y[k] * inverse[at(k)];
-        for (Index s = p.slot_begin[at(k)]; s < lower_begin(k); ++s) {
-          y[p.slot_position[at(s)]] += m * slot[at(s)];
+  void solve_all(const T* rhs, T* r, T* x) const {
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      solve(b, rhs, r, x);
+    }
+  }
+
+  // Adjoint of solve for block b; blocks in descending order. x_bar is consumed; rhs_bar receives (=)
+  // the adjoint of rhs; slot, pivot and edge adjoints accumulate.
+  void solve_adjoint(Index b, const T* r, const T* x, T* x_bar, T* rhs_bar) {
+    const View v = view(b);
+    const T* rb = r + v.first;
+    const T* xb = x + v.first;
+    T* xb_bar = x_bar + v.first;
+    T* rb_bar = rhs_bar + v.first;
+    for (const Supernode& node : v.code.supernodes) {
+      const std::int32_t* upper = v.code.upper_step.data() + node.upper_list;
+      for (Index t = 0; t < node.width; ++t) {
+        const Index k = node.first + t;
+        const T* row = v.slot + node.rows + t * node.stride();
+        T* row_bar = v.slot_bar + node.rows + t * node.stride();
+        const T s = xb_bar[k] * v.inverse[k];
+        rb_bar[k] = s;
+        v.pivot_bar[k] -= s * xb[k];
+        for (Index c = t + 1; c < node.width; ++c) {
+          row_bar[c] += s * xb[node.first + c];
+          xb_bar[node.first + c] += s * row[c];
+        }
+        for (Index j = 0; j < node.n_upper; ++j) {
+          row_bar[node.width + 1 + j] += s * xb[upper[j]];
+          xb_bar[upper[j]] += s * row[node.width + 1 + j];
         }
       }
-      for (Index k = last - 1; k >= first; --k) {
-        T sum = y[k] * inverse[at(k)];
-        for (Index s = lower_begin(k); s < p.slot_begin[at(k + 1)]; ++s) {
-          sum += z[p.slot_position[at(s)]] * slot[at(s)];
-        }
-        z[k] = sum;
+    }
+    for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+      const Supernode& node = v.code.supernodes[at(f)];
+      for (Index i = 0; i < node.n_lower; ++i) {
+        const T bar = rb_bar[v.code.lower_step[at(node.lower_list + i)]];
+        const Index entry = node.lower + i * node.width;
+        spread(bar, rb + node.first, rb_bar + node.first, v.slot + entry, v.slot_bar + entry,
+               node.width);
       }
-      for (Index k = first; k < last; ++k) {
-        for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-          if (p.out_slot[at(e)] < 0 && p.out_target[at(e)] >= 0) {
-            y[p.out_target[at(e)]] += z[k] * edge[at(e)];
-          }
-        }
+      for (Index t = node.width - 1; t >= 1; --t) {
+        const Index entry = node.rows + t * node.stride();
+        spread(rb_bar[node.first + t], rb + node.first, rb_bar + node.first, v.slot + entry,
+               v.slot_bar + entry, t);
+      }
+    }
+    for (Index k = 0; k < v.code.n; ++k) {
+      const Index position = v.first + k;
+      for (Index a = program_->across_begin[at(position)];
+           a < program_->across_begin[at(position + 1)]; ++a) {
+        const Index e = program_->across[at(a)];
+        const Index target = program_->out_target[at(e)];
+        v.edge_bar[e - v.first_edge] += rhs_bar[position] * x[target];
+        x_bar[target] += rhs_bar[position] * v.edge[e - v.first_edge];
       }
     }
   }
 
-  // Adjoint of solve_transposed: z_bar is consumed; alpha_bar receives (=) the adjoint of alpha.
-  void solve_transposed_adjoint(const T* y, const T* z, T* z_bar, T* alpha_bar) {
-    const Program& p = *program_;
-    for (Index block = 0; block + 1 < ssize(p.block_begin); ++block) {
-      const Index first = p.block_begin[at(block)], last = p.block_begin[at(block + 1)];
-      for (Index k = first; k < last; ++k) {
-        for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-          if (p.out_slot[at(e)] < 0 && p.out_target[at(e)] >= 0) {
-            z_bar[k] += edge[at(e)] * alpha_bar[p.out_target[at(e)]];
-            edge_bar[at(e)] += z[k] * alpha_bar[p.out_target[at(e)]];
-          }
+  void solve_adjoint_all(const T* r, const T* x, T* x_bar, T* rhs_bar) {
+    for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
+      solve_adjoint(b, r, x, x_bar, rhs_bar);
+    }
+  }
+
+  // z := alpha U for block b (expected sojourns); blocks in descending order. y holds alpha on entry,
+  // (n_positions), and the eliminated alpha afterwards; what flows on is added to y of other blocks.
+  void solve_transposed(Index b, T* y, T* z) const {
+    const View v = view(b);
+    T* yb = y + v.first;
+    T* zb = z + v.first;
+    for (const Supernode& node : v.code.supernodes) {
+      const std::int32_t* upper = v.code.upper_step.data() + node.upper_list;
+      for (Index t = 0; t < node.width; ++t) {
+        const T* row = v.slot + node.rows + t * node.stride();
+        const T m = yb[node.first + t] * v.inverse[node.first + t];
+        for (Index c = t + 1; c < node.width; ++c) {
+          yb[node.first + c] += m * row[c];
+        }
+        for (Index j = 0; j < node.n_upper; ++j) {
+          yb[upper[j]] += m * row[node.width + 1 + j];
         }
       }
-      for (Index k = first; k < last; ++k) {
-        const T t = z_bar[k];
-        alpha_bar[k] = t * inverse[at(k)];
-        pivot_bar[at(k)] -= (t * inverse[at(k)]) * (y[k] * inverse[at(k)]);
-        for (Index s = lower_begin(k); s < p.slot_begin[at(k + 1)]; ++s) {
-          const Index i = p.slot_position[at(s)];
-          z_bar[i] += t * slot[at(s)];
-          slot_bar[at(s)] += t * z[i];
-        }
+    }
+    for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+      const Supernode& node = v.code.supernodes[at(f)];
+      for (Index t = 0; t < node.width; ++t) {
+        zb[node.first + t] = yb[node.first + t] * v.inverse[node.first + t];
       }
-      for (Index k = last - 1; k >= first; --k) {
-        const T m = y[k] * inverse[at(k)];
+      for (Index i = 0; i < node.n_lower; ++i) {
+        const T zi = zb[v.code.lower_step[at(node.lower_list + i)]];
+        add_multiple(zi, v.slot + node.lower + i * node.width, zb + node.first, node.width);
+      }
+      for (Index t = node.width - 1; t >= 1; --t) {
+        add_multiple(zb[node.first + t], v.slot + node.rows + t * node.stride(), zb + node.first,
+                     t);
+      }
+    }
+    for (Index k = 0; k < v.code.n; ++k) {
+      const Index position = v.first + k;
+      for (Index a = program_->across_begin[at(position)];
+           a < program_->across_begin[at(position + 1)]; ++a) {
+        const Index e = program_->across[at(a)];
+        y[program_->out_target[at(e)]] += zb[k] * v.edge[e - v.first_edge];
+      }
+    }
+  }
+
+  // Adjoint of solve_transposed for block b; blocks in ascending order. z_bar is consumed; alpha_bar
+  // receives (=) the adjoint of alpha, (n_positions).
+  void solve_transposed_adjoint(Index b, const T* y, const T* z, T* z_bar, T* alpha_bar) {
+    const View v = view(b);
+    const T* yb = y + v.first;
+    const T* zb = z + v.first;
+    T* zb_bar = z_bar + v.first;
+    T* ab_bar = alpha_bar + v.first;
+    for (Index k = 0; k < v.code.n; ++k) {
+      const Index position = v.first + k;
+      for (Index a = program_->across_begin[at(position)];
+           a < program_->across_begin[at(position + 1)]; ++a) {
+        const Index e = program_->across[at(a)];
+        const T bar = alpha_bar[program_->out_target[at(e)]];
+        zb_bar[k] += v.edge[e - v.first_edge] * bar;
+        v.edge_bar[e - v.first_edge] += zb[k] * bar;
+      }
+    }
+    for (const Supernode& node : v.code.supernodes) {
+      for (Index t = 1; t < node.width; ++t) {
+        const Index entry = node.rows + t * node.stride();
+        collect(zb[node.first + t], zb_bar + node.first, zb_bar[node.first + t], v.slot + entry,
+                v.slot_bar + entry, t);
+      }
+      for (Index i = 0; i < node.n_lower; ++i) {
+        const Index step = v.code.lower_step[at(node.lower_list + i)];
+        const Index entry = node.lower + i * node.width;
+        collect(zb[step], zb_bar + node.first, zb_bar[step], v.slot + entry, v.slot_bar + entry,
+                node.width);
+      }
+      for (Index k = node.first; k < node.first + node.width; ++k) {
+        const T s = zb_bar[k] * v.inverse[k];
+        ab_bar[k] = s;
+        v.pivot_bar[k] -= s * (yb[k] * v.inverse[k]);
+      }
+    }
+    for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+      const Supernode& node = v.code.supernodes[at(f)];
+      const std::int32_t* upper = v.code.upper_step.data() + node.upper_list;
+      for (Index t = node.width - 1; t >= 0; --t) {
+        const Index k = node.first + t;
+        const T* row = v.slot + node.rows + t * node.stride();
+        T* row_bar = v.slot_bar + node.rows + t * node.stride();
+        const T m = yb[k] * v.inverse[k];
         T sum(0.0);
-        for (Index s = p.slot_begin[at(k)]; s < lower_begin(k); ++s) {
-          const Index j = p.slot_position[at(s)];
-          sum += alpha_bar[j] * slot[at(s)];
-          slot_bar[at(s)] += alpha_bar[j] * m;
+        for (Index c = t + 1; c < node.width; ++c) {
+          sum += ab_bar[node.first + c] * row[c];
+          row_bar[c] += ab_bar[node.first + c] * m;
         }
-        alpha_bar[k] += sum * inverse[at(k)];
-        pivot_bar[at(k)] -= (sum * inverse[at(k)]) * m;
-      }
-    }
-  }
-
-  // Call before the solve adjoints of a lane block.
-  void clear_adjoint() {
-    for (std::vector<T>* bar : {&edge_bar, &start_bar, &slot_bar, &exit_bar, &pivot_bar}) {
-      std::fill(bar->begin(), bar->end(), T(0.0));
-    }
-  }
-
-  // Reverses factor(): turns slot, pivot adjoints into edge adjoints (added to edge_bar).
-  void factor_adjoint() {
-    const Program& p = *program_;
-    for (Index k = p.n_positions - 1; k >= 0; --k) {
-      const Index upper0 = p.slot_begin[at(k)], n_upper = p.upper_count[at(k)];
-      const Index lower0 = upper0 + n_upper, n_lower = p.slot_begin[at(k + 1)] - lower0;
-      const T* upper = slot.data() + upper0;
-      T* upper_bar = slot_bar.data() + upper0;
-      const std::int32_t* update = p.update_slot.data() + p.update_begin[at(k)];
-      slot_bar[at(p.n_slots)] = T(0.0);
-      T pivot = pivot_bar[at(k)], exit_k = exit_bar[at(k)];
-      for (Index i = 0; i < n_lower; ++i) {
-        const T f = slot[at(lower0 + i)];
-        const T from_exit = exit_bar[at(p.slot_position[at(lower0 + i)])];
-        T f_bar = slot_bar[at(lower0 + i)] + from_exit * exit[at(k)];
-        exit_k += f * from_exit;
-        for (Index j = 0; j < n_upper; ++j) {
-          const T w_bar = slot_bar[at(*update++)];
-          f_bar += w_bar * upper[j];
-          upper_bar[j] += f * w_bar;
+        for (Index j = 0; j < node.n_upper; ++j) {
+          sum += ab_bar[upper[j]] * row[node.width + 1 + j];
+          row_bar[node.width + 1 + j] += ab_bar[upper[j]] * m;
         }
-        slot_bar[at(lower0 + i)] = f_bar * inverse[at(k)];
-        pivot -= (f_bar * f) * inverse[at(k)];
-      }
-      exit_bar[at(k)] = exit_k + pivot;
-      for (Index j = 0; j < n_upper; ++j) {
-        upper_bar[j] += pivot;
-      }
-    }
-    for (Index k = 0; k < p.n_positions; ++k) {
-      for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-        const Index s = p.out_slot[at(e)];
-        edge_bar[at(e)] += s >= 0 ? slot_bar[at(s)] : exit_bar[at(k)];
+        ab_bar[k] += sum * v.inverse[k];
+        v.pivot_bar[k] -= (sum * v.inverse[k]) * m;
       }
     }
   }
 
-  // theta_bar += d weights / d theta, transposed.
-  void load_adjoint(T* theta_bar) const {
-    const Program& p = *program_;
-    for (Index e = 0; e < ssize(p.out_edge); ++e) {
-      add_weight_bar(p.out_edge[at(e)], edge_bar[at(e)], theta_bar);
-    }
-    for (Index e = 0; e < ssize(p.start_edge); ++e) {
-      add_weight_bar(p.start_edge[at(e)], start_bar[at(e)], theta_bar);
+  // Call before the adjoints of a lane block, and of a component block when streaming.
+  void clear_results_adjoint() {
+    std::fill(theta_bar.begin(), theta_bar.end(), T(0.0));
+    std::fill(start_bar.begin(), start_bar.end(), T(0.0));
+  }
+  void clear_adjoint(Index b) {
+    const View v = view(b);
+    std::fill(v.slot_bar, v.slot_bar + v.code.n_slots + 1, T(0.0));
+    std::fill(v.edge_bar, v.edge_bar + v.n_edges, T(0.0));
+    std::fill(v.pivot_bar, v.pivot_bar + v.code.n, T(0.0));
+  }
+  void clear_adjoint_all() {
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      clear_adjoint(b);
     }
   }
+
+  // Adds to the adjoint of out-edge e of block b (from quantities that use weights directly).
+  void add_edge_adjoint(Index b, Index e, const T& bar) {
+    const View v = view(b);
+    v.edge_bar[e - v.first_edge] += bar;
+  }
+  [[nodiscard]] T edge(Index b, Index e) const {
+    const View v = view(b);
+    return v.edge[e - v.first_edge];
+  }
+
+  // Reverses factor(b), load included: adds to theta_bar.
+  void factor_adjoint(Index b) {
+    const View v = view(b);
+    if (v.code.n == 1) {
+      v.slot_bar[1] += v.pivot_bar[0];
+    } else {
+      for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+        const Supernode& node = v.code.supernodes[at(f)];
+        if (node.width == 1) {
+          adjoint_single(v, node);
+        } else {
+          FrontAdjoint<T>(v.code, node, v.slot, v.slot_bar, v.inverse + node.first,
+                          v.pivot_bar + node.first)
+              .run();
+        }
+      }
+    }
+    const Program& p = *program_;
+    for (Index e = 0; e < v.n_edges; ++e) {
+      add_weight_adjoint(v.first_edge + e,
+                         v.edge_bar[e] + v.slot_bar[p.out_slot[at(v.first_edge + e)]]);
+    }
+  }
+
+  void add_weight_adjoint(Index e, const T& bar) {
+    const Program& p = *program_;
+    theta_bar[at(p.out_param[at(e)])] += T(p.out_coef[at(e)]) * bar;
+    for (Index c = p.more_begin[at(e)]; c < p.more_begin[at(e + 1)]; ++c) {
+      theta_bar[at(p.more_param[at(c)])] += T(p.more_coef[at(c)]) * bar;
+    }
+  }
+
+  // Adds what start_bar says about theta.
+  void start_adjoint() {
+    const Graph& g = *program_->graph;
+    for (Index s = 0; s < ssize(start_bar); ++s) {
+      const Index e = program_->start_edge[at(s)];
+      for (Index c = g.coef_begin[at(e)]; c < g.coef_begin[at(e + 1)]; ++c) {
+        theta_bar[at(g.coef_param[at(c)])] += T(g.coef_value[at(c)]) * start_bar[at(s)];
+      }
+    }
+  }
+
+  // Reciprocal pivot of a position; Keep::all only.
+  [[nodiscard]] const T& inverse(Index position) const { return inverse_[at(position)]; }
 
  private:
-  void add_weight_bar(Index e, const T& bar, T* theta_bar) const {
-    const Graph& g = *program_->graph;
-    for (Index c = g.coef_begin[at(e)]; c < g.coef_begin[at(e + 1)]; ++c) {
-      theta_bar[g.coef_param[at(c)]] += T(g.coef_value[at(c)]) * bar;
-    }
-  }
+  // Where the data of one block lives.
+  struct View {
+    const ComponentCode& code;
+    Index first, first_edge, n_edges;
+    T *slot, *slot_bar, *edge, *edge_bar, *inverse, *pivot_bar;
+  };
 
-  void load_slots() {
+  [[nodiscard]] View view(Index b) const {
     const Program& p = *program_;
-    std::fill(slot.begin(), slot.end(), T(0.0));
-    for (Index k = 0; k < p.n_positions; ++k) {
-      T leaving(0.0);
-      for (Index e = p.out_begin[at(k)]; e < p.out_begin[at(k + 1)]; ++e) {
-        if (p.out_slot[at(e)] >= 0) {
-          slot[at(p.out_slot[at(e)])] = edge[at(e)];
-        } else {
-          leaving += edge[at(e)];
-        }
-      }
-      exit[at(k)] = leaving;
+    const Index first = p.block_begin[at(b)];
+    const Index first_edge = p.out_begin[at(first)];
+    const Index n_edges = p.out_begin[at(p.block_begin[at(b + 1)])] - first_edge;
+    const bool all = keep_ == Keep::all;
+    const Index slots = all ? p.slot_base[at(b)] : 0;
+    const Index edges = all ? first_edge : 0;
+    const Index positions = all ? first : 0;
+    auto* self = const_cast<Elimination*>(this);
+    return {*p.block_code[at(b)],
+            first,
+            first_edge,
+            n_edges,
+            self->slot_.data() + slots,
+            self->slot_bar_.data() + slots,
+            self->edge_.data() + edges,
+            self->edge_bar_.data() + edges,
+            self->inverse_.data() + positions,
+            self->pivot_bar_.data() + positions};
+  }
+
+  void load(const View& v) {
+    const Program& p = *program_;
+    std::fill(v.slot, v.slot + v.code.n_slots, T(0.0));
+    for (Index e = 0; e < v.n_edges; ++e) {
+      const T w = weight(v.first_edge + e);
+      v.edge[e] = w;
+      v.slot[p.out_slot[at(v.first_edge + e)]] += w;
     }
   }
 
-  [[nodiscard]] Index lower_begin(Index k) const noexcept {
-    return program_->slot_begin[at(k)] + program_->upper_count[at(k)];
+  static void factor_single(const View& v, const Supernode& node) {
+    const T* row = v.slot + node.rows + 1;  // exit, then upper
+    const Index columns = Index{1} + node.n_upper;
+    T pivot = row[0];
+    for (Index j = 1; j < columns; ++j) {
+      pivot += row[j];
+    }
+    const T inverse = reciprocal_or_zero(pivot);
+    v.inverse[node.first] = inverse;
+    const std::int32_t* update = v.code.update_slot.data() + node.update;
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const T f = v.slot[node.lower + i] * inverse;
+      v.slot[node.lower + i] = f;
+      for (Index j = 0; j < columns; ++j) {
+        v.slot[*update++] += f * row[j];
+      }
+    }
+  }
+
+  static void adjoint_single(const View& v, const Supernode& node) {
+    const T* row = v.slot + node.rows + 1;
+    T* row_bar = v.slot_bar + node.rows + 1;
+    const Index columns = Index{1} + node.n_upper;
+    const T inverse = v.inverse[node.first];
+    T pivot_bar = v.pivot_bar[node.first];
+    const std::int32_t* update = v.code.update_slot.data() + node.update;
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const T f = v.slot[node.lower + i];
+      T f_bar = v.slot_bar[node.lower + i];
+      for (Index j = 0; j < columns; ++j) {
+        const T bar = v.slot_bar[*update++];
+        f_bar += bar * row[j];
+        row_bar[j] += f * bar;
+      }
+      v.slot_bar[node.lower + i] = f_bar * inverse;
+      pivot_bar -= (f_bar * f) * inverse;
+    }
+    for (Index j = 0; j < columns; ++j) {
+      row_bar[j] += pivot_bar;
+    }
+  }
+
+  // --- short vector loops over n entries
+  static T dot(const T* a, const T* b, Index n) {
+    T sum = a[0] * b[0];
+    for (Index i = 1; i < n; ++i) {
+      sum += a[i] * b[i];
+    }
+    return sum;
+  }
+  static void add_multiple(const T& factor, const T* a, T* out, Index n) {
+    for (Index i = 0; i < n; ++i) {
+      out[i] += factor * a[i];
+    }
+  }
+  // Adjoint of sum += dot(slot, r): bar is the adjoint of sum.
+  static void spread(const T& bar, const T* r, T* r_bar, const T* slot, T* slot_bar, Index n) {
+    for (Index i = 0; i < n; ++i) {
+      r_bar[i] += bar * slot[i];
+      slot_bar[i] += bar * r[i];
+    }
+  }
+  // Adjoint of z[i] += factor * slot[i].
+  static void collect(const T& factor, const T* z_bar, T& factor_bar, const T* slot, T* slot_bar,
+                      Index n) {
+    for (Index i = 0; i < n; ++i) {
+      factor_bar += z_bar[i] * slot[i];
+      slot_bar[i] += factor * z_bar[i];
+    }
   }
 
   const Program* program_ = nullptr;
+  Keep keep_ = Keep::all;
+  std::vector<T> theta_, slot_, edge_, inverse_;
+  std::vector<T> slot_bar_, edge_bar_, pivot_bar_;
 };
 
 }  // namespace phasic::PHASIC_ISA

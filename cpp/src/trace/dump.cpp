@@ -34,7 +34,7 @@ std::string dump(const Program& program) {
   out << "program " << program.digest << ": " << program.graph->n_vertices() << " vertices, "
       << program.n_positions << " reachable and transient, " << program.graph->param_length
       << " parameters, " << (program.graph->discrete ? "discrete" : "continuous") << ", "
-      << program.n_slots << " slots, " << program.n_operations << " operations\n";
+      << program.slot_base.back() << " slots, " << program.n_operations << " operations\n";
   for (const ComponentTracePtr& component : program.components) {
     out << dump(*component);
   }

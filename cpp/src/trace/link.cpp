@@ -2,13 +2,14 @@
 //
 // 1. Number the vertices that the start reaches by position: components sinks first, inside a
 //    component in its order of elimination.
-// 2. Give every step its slots (upper, then lower) and resolve each update to the slot it adds to.
+// 2. Turn each distinct component into fronts and slots (supernodes.h).
 // 3. Attach the graph's edges: inside a component to a slot, out of it to the exit of its position.
 
 #include <algorithm>
 
 #include "phasic/digest.h"
 #include "phasic/trace.h"
+#include "trace/supernodes.h"
 #include "trace/trace_parts.h"
 
 namespace phasic {
@@ -25,9 +26,9 @@ class Linker {
   ProgramPtr run() {
     find_reachable();
     number_positions();
-    lay_out_slots();
-    resolve_updates();
+    generate_code();
     attach_edges();
+    attach_terms();
     attach_start();
     find_structural_trap();
     program_->digest = digest();
@@ -67,113 +68,95 @@ class Linker {
         p.position_of[at(vertex)] = static_cast<std::int32_t>(ssize(p.vertex_of));
         p.vertex_of.push_back(vertex);
       }
-      used_.push_back(p.components[at(c)].get());
+      p.block_trace.push_back(p.components[at(c)]);
       p.block_begin.push_back(narrow32(ssize(p.vertex_of), "the number of reachable vertices"));
     }
     p.n_positions = ssize(p.vertex_of);
   }
 
-  void lay_out_slots() {
+  // Equal components share their code.
+  void generate_code() {
     Program& p = *program_;
-    p.slot_begin.reserve(at(p.n_positions + 1));
-    p.slot_begin.push_back(0);
-    for (Index b = 0; b < ssize(used_); ++b) {
-      const ComponentTrace& trace = *used_[at(b)];
-      const std::int32_t first = p.block_begin[at(b)];
+    std::unordered_map<const ComponentTrace*, ComponentCodePtr> known;
+    p.slot_base.push_back(0);
+    for (Index b = 0; b < p.n_blocks(); ++b) {
+      const ComponentTrace& trace = *p.block_trace[at(b)];
+      ComponentCodePtr& code = known[&trace];
+      if (code == nullptr) {
+        code = detail::make_code(trace);
+      }
+      p.block_code.push_back(code);
       p.n_operations += trace.n_operations;
-      for (Index k = 0; k < ssize(trace.order); ++k) {
-        for (Index e = trace.upper_begin[at(k)]; e < trace.upper_begin[at(k + 1)]; ++e) {
-          p.slot_position.push_back(first + trace.upper[at(e)]);
-        }
-        for (Index e = trace.lower_begin[at(k)]; e < trace.lower_begin[at(k + 1)]; ++e) {
-          p.slot_position.push_back(first + trace.lower[at(e)]);
-        }
-        p.upper_count.push_back(
-            static_cast<std::int32_t>(trace.upper_begin[at(k + 1)] - trace.upper_begin[at(k)]));
-        p.slot_begin.push_back(ssize(p.slot_position));
-      }
-    }
-    p.n_slots = narrow32(ssize(p.slot_position), "the number of slots of the program");
-  }
-
-  [[nodiscard]] Index lower_begin(Index position) const {
-    return program_->slot_begin[at(position)] + program_->upper_count[at(position)];
-  }
-
-  // Slot of the edge between two positions of one block.
-  [[nodiscard]] Index slot_between(Index from, Index to) const {
-    const Program& p = *program_;
-    const bool upper = to > from;
-    const Index owner = upper ? from : to;
-    const auto first = p.slot_position.begin();
-    const auto begin = first + (upper ? p.slot_begin[at(owner)] : lower_begin(owner));
-    const auto end = first + (upper ? lower_begin(owner) : p.slot_begin[at(owner + 1)]);
-    const auto found =
-        std::lower_bound(begin, end, static_cast<std::int32_t>(upper ? to : from));
-    if (found == end || *found != (upper ? to : from)) {
-      throw Error(ErrorCode::internal, "an edge inside a component has no slot");
-    }
-    return found - first;
-  }
-
-  // For a lower position i of step k, the targets of k fall into those after i (upper slots of i)
-  // and those before i (lower slots of the target); both are sorted, so one forward walk each.
-  void resolve_updates() {
-    Program& p = *program_;
-    p.update_begin.reserve(at(p.n_positions + 1));
-    p.update_begin.push_back(0);
-    const auto first = p.slot_position.begin();
-    std::vector<Index> walk;  // by upper slot j of k: where the search in lower(j) has got to
-    for (Index k = 0; k < p.n_positions; ++k) {
-      const Index upper0 = p.slot_begin[at(k)], lower0 = lower_begin(k);
-      const Index n_upper = lower0 - upper0;
-      walk.resize(at(n_upper));
-      for (Index j = 0; j < n_upper; ++j) {
-        walk[at(j)] = lower_begin(p.slot_position[at(upper0 + j)]);
-      }
-      for (Index l = lower0; l < p.slot_begin[at(k + 1)]; ++l) {
-        const std::int32_t i = p.slot_position[at(l)];
-        auto own = first + p.slot_begin[at(i)];
-        for (Index j = 0; j < n_upper; ++j) {
-          const std::int32_t target = p.slot_position[at(upper0 + j)];
-          Index slot = p.n_slots;
-          if (target > i) {
-            own = std::lower_bound(own, first + lower_begin(i), target);
-            slot = own - first;
-          } else if (target < i) {
-            while (p.slot_position[at(walk[at(j)])] < i) {
-              ++walk[at(j)];
-            }
-            slot = walk[at(j)];
-          }
-          p.update_slot.push_back(static_cast<std::int32_t>(slot));
-        }
-      }
-      p.update_begin.push_back(ssize(p.update_slot));
+      p.slot_base.push_back(p.slot_base.back() + code->n_slots + 1);
+      p.max_block_slots = std::max(p.max_block_slots, code->n_slots + 1);
+      p.max_block_positions = std::max(p.max_block_positions, code->n);
     }
   }
 
   void attach_edges() {
     Program& p = *program_;
     p.out_begin.push_back(0);
-    for (Index position = 0; position < p.n_positions; ++position) {
-      const Index u = p.vertex_of[at(position)];
-      p.self_edge.push_back(-1);
-      for (Index e = graph_.row_begin[at(u)]; e < graph_.row_begin[at(u) + 1]; ++e) {
-        const std::int32_t v = graph_.target[at(e)];
-        if (v == u) {
-          p.self_edge.back() = narrow32(e, "the number of edges");
-          continue;
-        }
-        const std::int32_t target = p.position_of[at(v)];
-        const bool inside = target >= 0 && decomposition_.component_of[at(v)] ==
-                                               decomposition_.component_of[at(u)];
-        p.out_edge.push_back(narrow32(e, "the number of edges"));
-        p.out_target.push_back(target >= 0 ? target : -1 - v);
-        p.out_slot.push_back(inside ? slot_between(position, target) : -1);
+    p.across_begin.push_back(0);
+    for (Index b = 0; b < p.n_blocks(); ++b) {
+      const ComponentCode& code = *p.block_code[at(b)];
+      const std::vector<std::int32_t> front_of = detail::fronts_of_steps(code);
+      const Index first_edge = ssize(p.out_edge);
+      for (Index step = 0; step < code.n; ++step) {
+        attach_out_edges(code, front_of, p.block_begin[at(b)], step);
+        p.out_begin.push_back(narrow32(ssize(p.out_edge), "the number of edges"));
+        p.across_begin.push_back(static_cast<std::int32_t>(ssize(p.across)));
       }
-      p.out_begin.push_back(narrow32(ssize(p.out_edge), "the number of edges"));
+      p.max_block_edges = std::max(p.max_block_edges, ssize(p.out_edge) - first_edge);
     }
+  }
+
+  void attach_out_edges(const ComponentCode& code, Span<const std::int32_t> front_of, Index first,
+                        Index step) {
+    Program& p = *program_;
+    const Index u = p.vertex_of[at(first + step)];
+    p.self_edge.push_back(-1);
+    for (Index e = graph_.row_begin[at(u)]; e < graph_.row_begin[at(u) + 1]; ++e) {
+      const std::int32_t v = graph_.target[at(e)];
+      if (v == u) {
+        p.self_edge.back() = narrow32(e, "the number of edges");
+        continue;
+      }
+      const std::int32_t target = p.position_of[at(v)];
+      const bool inside = target >= first;  // later blocks are never targets
+      const std::int32_t slot = inside
+                                    ? detail::slot_between(code, front_of, step, target - first)
+                                    : code.exit_slot[at(step)];
+      if (slot < 0) {
+        throw Error(ErrorCode::internal, "an edge inside a component has no slot");
+      }
+      if (!inside && target >= 0) {
+        p.across.push_back(static_cast<std::int32_t>(ssize(p.out_edge)));
+      }
+      p.out_edge.push_back(narrow32(e, "the number of edges"));
+      p.out_target.push_back(target >= 0 ? target : -1 - v);
+      p.out_slot.push_back(slot);
+    }
+  }
+
+  // The weights of the out-edges as sums of products of (theta, 1).
+  void attach_terms() {
+    Program& p = *program_;
+    const auto one = static_cast<std::int32_t>(graph_.param_length);
+    p.more_begin.push_back(0);
+    for (const Index e : p.out_edge) {
+      const Index begin = graph_.coef_begin[at(e)], end = graph_.coef_begin[at(e) + 1];
+      const bool constant_first = graph_.constant[at(e)] != 0 || begin == end;
+      const Index next = constant_first ? begin : begin + 1;
+      p.out_coef.push_back(constant_first ? graph_.constant[at(e)] : graph_.coef_value[at(begin)]);
+      p.out_param.push_back(constant_first ? one : graph_.coef_param[at(begin)]);
+      for (Index c = next; c < end; ++c) {
+        p.more_coef.push_back(graph_.coef_value[at(c)]);
+        p.more_param.push_back(graph_.coef_param[at(c)]);
+      }
+      p.more_begin.push_back(narrow32(ssize(p.more_coef), "the number of coefficients"));
+    }
+    p.has_negative_coef = std::any_of(graph_.coef_value.begin(), graph_.coef_value.end(),
+                                      [](double c) { return c < 0; });
   }
 
   void attach_start() {
@@ -229,7 +212,6 @@ class Linker {
   const Graph& graph_;
   std::shared_ptr<Program> program_ = std::make_shared<Program>();
   std::vector<bool> reachable_;
-  std::vector<const ComponentTrace*> used_;
 };
 
 }  // namespace

@@ -1,0 +1,176 @@
+// Partition of the steps into fronts, and the slots and update lists that follow from it.
+//
+// 1. From the last step backwards, a step joins the front behind it when the joint dense front is
+//    predicted to cost less than the two apart (relaxed supernodes; entries that are never filled
+//    are kept as zeros).
+// 2. Fronts get their slots in order of elimination.
+// 3. Each pair (lower step, exit or upper step) of a front is resolved to its slot.
+// Source: Liu, Ng, Peyton 1993 (supernodes); Ashcraft and Grimes 1989 (relaxation).
+
+#include "trace/supernodes.h"
+
+#include <algorithm>
+
+namespace phasic::detail {
+namespace {
+
+// Measured costs in units of one multiply-add of a single sparse step, see docs/decisions/kernels.md.
+constexpr double kDenseMultiplyAdd = 0.28;
+constexpr double kScatteredEntry = 1.2;
+constexpr double kFrontOverhead = 12;
+constexpr double kStepOverhead = 6;
+
+struct Front {
+  Index first = 0, width = 0;
+  std::vector<std::int32_t> upper, lower;  // steps behind the front, sorted
+  double cost = 0;
+};
+
+double predicted_cost(Index width, Index n_upper, Index n_lower) {
+  const double w = static_cast<double>(width), u = static_cast<double>(n_upper) + 1,
+               l = static_cast<double>(n_lower);
+  if (width == 1) {
+    return kFrontOverhead + kStepOverhead + l * (u + 1);
+  }
+  // own triangle, own rows against exit and upper, lower rows against own columns, then scattered.
+  const double own = w * w * w / 3 + w * w / 2 * u + w * w / 2 * l;
+  return kFrontOverhead + kStepOverhead * w + kDenseMultiplyAdd * (own + w * l * u) +
+         kScatteredEntry * l * u;
+}
+
+Front single(const ComponentTrace& trace, Index k) {
+  Front front;
+  front.first = k;
+  front.width = 1;
+  front.upper.assign(trace.upper.begin() + trace.upper_begin[at(k)],
+                     trace.upper.begin() + trace.upper_begin[at(k + 1)]);
+  front.lower.assign(trace.lower.begin() + trace.lower_begin[at(k)],
+                     trace.lower.begin() + trace.lower_begin[at(k + 1)]);
+  front.cost = predicted_cost(1, ssize(front.upper), ssize(front.lower));
+  return front;
+}
+
+// Steps of a or b that lie behind the joint front, which ends before step `end`.
+std::vector<std::int32_t> unite_behind(const std::vector<std::int32_t>& a,
+                                       const std::vector<std::int32_t>& b, Index end) {
+  std::vector<std::int32_t> all;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all));
+  all.erase(all.begin(), std::lower_bound(all.begin(), all.end(), static_cast<std::int32_t>(end)));
+  return all;
+}
+
+// Fronts in order of elimination.
+std::vector<Front> partition(const ComponentTrace& trace) {
+  std::vector<Front> fronts;  // last first
+  for (Index k = trace.pattern.n() - 1; k >= 0; --k) {
+    Front step = single(trace, k);
+    if (fronts.empty()) {
+      fronts.push_back(std::move(step));
+      continue;
+    }
+    Front& behind = fronts.back();
+    const Index end = behind.first + behind.width;
+    Front joint;
+    joint.first = k;
+    joint.width = behind.width + 1;
+    joint.upper = unite_behind(step.upper, behind.upper, end);
+    joint.lower = unite_behind(step.lower, behind.lower, end);
+    joint.cost = predicted_cost(joint.width, ssize(joint.upper), ssize(joint.lower));
+    if (joint.cost <= step.cost + behind.cost) {
+      behind = std::move(joint);
+    } else {
+      fronts.push_back(std::move(step));
+    }
+  }
+  std::reverse(fronts.begin(), fronts.end());
+  return fronts;
+}
+
+Index position_in(const std::vector<std::int32_t>& list, Index begin, Index count, Index step) {
+  const auto first = list.begin() + begin;
+  const auto found = std::lower_bound(first, first + count, static_cast<std::int32_t>(step));
+  return found != first + count && *found == step ? found - first : -1;
+}
+
+void lay_out(const std::vector<Front>& fronts, ComponentCode& code) {
+  Index slot = 0;
+  code.exit_slot.resize(at(code.n));
+  for (const Front& front : fronts) {
+    Supernode node;
+    node.first = static_cast<std::int32_t>(front.first);
+    node.width = static_cast<std::int32_t>(front.width);
+    node.n_upper = static_cast<std::int32_t>(front.upper.size());
+    node.n_lower = static_cast<std::int32_t>(front.lower.size());
+    node.rows = narrow32(slot, "the number of slots of a component");
+    slot += front.width * node.stride();
+    node.lower = narrow32(slot, "the number of slots of a component");
+    slot += front.width * node.n_lower;
+    node.upper_list = static_cast<std::int32_t>(code.upper_step.size());
+    node.lower_list = static_cast<std::int32_t>(code.lower_step.size());
+    code.upper_step.insert(code.upper_step.end(), front.upper.begin(), front.upper.end());
+    code.lower_step.insert(code.lower_step.end(), front.lower.begin(), front.lower.end());
+    for (Index t = 0; t < front.width; ++t) {
+      code.exit_slot[at(front.first + t)] =
+          static_cast<std::int32_t>(node.rows + t * node.stride() + front.width);
+    }
+    code.supernodes.push_back(node);
+  }
+  code.n_slots = narrow32(slot, "the number of slots of a component");
+  static_cast<void>(narrow32(slot + 1, "the number of slots of a component"));
+}
+
+void resolve_updates(ComponentCode& code) {
+  const std::vector<std::int32_t> front_of = fronts_of_steps(code);
+  const auto spare = static_cast<std::int32_t>(code.n_slots);
+  for (Supernode& node : code.supernodes) {
+    node.update = ssize(code.update_slot);
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const Index from = code.lower_step[at(node.lower_list + i)];
+      code.update_slot.push_back(code.exit_slot[at(from)]);
+      for (Index j = 0; j < node.n_upper; ++j) {
+        const Index to = code.upper_step[at(node.upper_list + j)];
+        const std::int32_t slot = slot_between(code, front_of, from, to);
+        code.update_slot.push_back(slot >= 0 ? slot : spare);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::int32_t> fronts_of_steps(const ComponentCode& code) {
+  std::vector<std::int32_t> front_of(at(code.n));
+  for (Index f = 0; f < ssize(code.supernodes); ++f) {
+    const Supernode& node = code.supernodes[at(f)];
+    std::fill_n(front_of.begin() + node.first, node.width, static_cast<std::int32_t>(f));
+  }
+  return front_of;
+}
+
+std::int32_t slot_between(const ComponentCode& code, Span<const std::int32_t> front_of, Index from,
+                          Index to) {
+  const Index f = front_of[from], g = front_of[to];
+  const Supernode& node = code.supernodes[at(std::min(f, g))];
+  if (f == g) {
+    return static_cast<std::int32_t>(node.rows + (from - node.first) * node.stride() + to -
+                                     node.first);
+  }
+  if (f < g) {
+    const Index j = position_in(code.upper_step, node.upper_list, node.n_upper, to);
+    return j < 0 ? -1
+                 : static_cast<std::int32_t>(node.rows + (from - node.first) * node.stride() +
+                                             node.width + 1 + j);
+  }
+  const Index i = position_in(code.lower_step, node.lower_list, node.n_lower, from);
+  return i < 0 ? -1 : static_cast<std::int32_t>(node.lower + i * node.width + to - node.first);
+}
+
+ComponentCodePtr make_code(const ComponentTrace& trace) {
+  auto code = std::make_shared<ComponentCode>();
+  code->n = trace.pattern.n();
+  lay_out(partition(trace), *code);
+  resolve_updates(*code);
+  return code;
+}
+
+}  // namespace phasic::detail
