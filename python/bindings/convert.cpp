@@ -152,9 +152,9 @@ std::string found_text(py::handle value) {
            shape + (array.ndim() == 1 ? ",)" : ")");
   }
   if (is_list_or_tuple(value) && PySequence_Fast_GET_SIZE(object) > 8) {
-    return "a " + type + " of " + std::to_string(PySequence_Fast_GET_SIZE(object)) + " items";
+    return type + " of " + std::to_string(PySequence_Fast_GET_SIZE(object)) + " items";
   }
-  return repr_text(value) + " (a " + type + ")";
+  return repr_text(value) + " (" + type + ")";
 }
 
 bool read_real(py::handle value, double& result) {
@@ -221,9 +221,9 @@ void read_state(py::handle value, Index length, const Where& where,
   }
   const bool fits = length < 0 ? !state.empty() : ssize(state) == length;
   if (exact && fits) return;
-  fail(where() + " is " + found_text(value) + ", expected " +
-       (length < 0 ? "at least one whole number" : std::to_string(length) + " whole numbers") +
-       (exact ? "" : " from -2147483648 to 2147483647"));
+  fail(where() + " is " + found_text(value) + ", expected a list " +
+       (length < 0 ? "of at least one" : "of length " + std::to_string(length) + " with") +
+       " whole numbers from -2147483648 to 2147483647");
 }
 
 void read_weight(py::handle value, const Where& where, Weight& weight) {

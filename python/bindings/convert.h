@@ -18,7 +18,7 @@ namespace phasic::python {
 // Writes where the value came from, when a message needs it: "callback result 3 of state (1, 0)".
 using Where = std::function<std::string()>;
 
-// A value in a message: "None", "'x' (a str)", "a list of 3".
+// A value in a message: "None", "'x' (str)", "list of 300 items".
 [[nodiscard]] std::string found_text(pybind11::handle value);
 
 // False if the value is not a real number, or not a whole one that fits.
