@@ -7,8 +7,8 @@
 #include <boost/test/unit_test.hpp>
 
 #include <cmath>
-#include <limits>
 
+#include "support/comparison.h"
 #include "support/dense_oracle.h"
 #include "support/evaluation.h"
 #include "support/models.h"
@@ -17,28 +17,13 @@ using namespace phasic;
 using evaluation::Inputs;
 using evaluation::Outcome;
 using models::Family;
+using oracle::check_close;
 using oracle::Quad;
+using oracle::widen;
 
 namespace {
 
 constexpr double kTolerance = 1e-12;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-double error_of(double found, Quad expected, Quad scale) {
-  const Quad difference = expected - found;
-  return static_cast<double>((difference < 0 ? -difference : difference) / scale);
-}
-
-// |found - expected| <= tolerance |expected|.
-void check_close(double found, Quad expected, const std::string& where,
-                 double tolerance = kTolerance) {
-  const Quad scale = expected < 0 ? -expected : expected;
-  const bool close = expected == 0 ? found == 0 : error_of(found, expected, scale) <= tolerance;
-  BOOST_TEST(close, where << ": found " << found << ", expected "
-                          << static_cast<double>(expected));
-}
-
-std::vector<Quad> widen(const double* values, Index count) { return {values, values + count}; }
 
 // A batch of parameters and rewards of one model, and the oracle of each row.
 struct Case {
@@ -83,7 +68,7 @@ void check_moments(const Case& c, KernelKind kernel, Index order) {
       const std::vector<Quad> expected = c.rows[at(row)].moments(c.reward(row, j), order);
       for (Index k = 0; k < order; ++k) {
         check_close(outcome.value[at((row * c.n_rewards + j) * order + k)], expected[at(k)],
-                    c.where("moment", row) + ", order " + std::to_string(k + 1));
+                    kTolerance, c.where("moment", row) + ", order " + std::to_string(k + 1));
       }
     }
   }
@@ -102,7 +87,7 @@ void check_cross_moments(const Case& c, KernelKind kernel) {
       for (Index j = 0; j < c.n_rewards; ++j) {
         check_close(found[i * c.n_rewards + j],
                     c.rows[at(row)].cross_moment(c.reward(row, i), c.reward(row, j)),
-                    c.where("cross moment", row));
+                    kTolerance, c.where("cross moment", row));
         BOOST_TEST(found[i * c.n_rewards + j] == found[j * c.n_rewards + i],
                    boost::test_tools::tolerance(1e-14));
       }
@@ -121,8 +106,9 @@ void check_sojourn_and_absorption(const Case& c, KernelKind kernel) {
   for (Index row = 0; row < c.batch; ++row) {
     const std::vector<Quad> z = c.rows[at(row)].sojourn(), a = c.rows[at(row)].absorption();
     for (Index v = 0; v < n; ++v) {
-      check_close(sojourn.value[at(row * n + v)], z[at(v)], c.where("sojourn", row));
-      check_close(absorption.value[at(row * n + v)], a[at(v)], c.where("absorption", row));
+      check_close(sojourn.value[at(row * n + v)], z[at(v)], kTolerance, c.where("sojourn", row));
+      check_close(absorption.value[at(row * n + v)], a[at(v)], kTolerance,
+                  c.where("absorption", row));
     }
   }
 }
@@ -173,13 +159,13 @@ BOOST_AUTO_TEST_CASE(a_long_ring_that_hardly_ever_ends_keeps_all_digits) {
   const GraphPtr graph = builder.freeze();
   const std::vector<Quad> expected =
       oracle::Dense<Quad>(*graph, {}).moments(std::vector<Quad>(kRing + 2, 1), 4);
-  check_close(24e18 + 24, expected[0], "closed form");
+  check_close(24e18 + 24, expected[0], kTolerance, "closed form");
   Request request;
   request.order = 4;
   for (const KernelKind kernel : evaluation::kernels()) {
     request.kernel = kernel;
     const Outcome outcome = evaluation::run(*evaluation::program_of(graph), request, 1, {});
-    for (std::size_t k = 0; k < 4; ++k) check_close(outcome.value[k], expected[k], "ring", 1e-13);
+    for (std::size_t k = 0; k < 4; ++k) check_close(outcome.value[k], expected[k], 1e-13, "ring");
   }
 }
 
@@ -198,12 +184,12 @@ BOOST_AUTO_TEST_CASE(rewards_of_both_signs_and_on_ignored_rows) {
       for (Index j = 0; j < 2; ++j) {
         const std::vector<Quad> r = c.reward(row, j);
         std::vector<Quad> size(r);
-        for (Quad& x : size) x = x < 0 ? -x : x;
+        for (Quad& x : size) x = oracle::magnitude(x);
         const auto expected = c.rows[at(row)].moments(r, 4);
         const auto scale = c.rows[at(row)].moments(size, 4);
         for (std::size_t k = 0; k < 4; ++k) {
           const double found = outcome.value[at(row * 2 + j) * 4 + k];
-          BOOST_TEST(error_of(found, expected[k], scale[k]) <= kTolerance, c.where("moment", row));
+          oracle::check_within(found, expected[k], scale[k], kTolerance, c.where("moment", row));
         }
       }
     }
@@ -278,7 +264,8 @@ BOOST_AUTO_TEST_CASE(several_batch_dimensions_broadcast_and_stride) {
       for (Index j = 0; j < 3; ++j) {
         const auto expected = c.rows[at(i)].moments(c.reward(2 - j, 0), 3);
         for (Index k = 0; k < 3; ++k) {
-          check_close(value[at((i * 3 + j) * 3 + k)], expected[at(k)], c.where("moment", i));
+          check_close(value[at((i * 3 + j) * 3 + k)], expected[at(k)], kTolerance,
+                      c.where("moment", i));
         }
       }
     }
@@ -292,13 +279,12 @@ BOOST_AUTO_TEST_CASE(an_empty_batch_is_nothing_and_no_batch_dimension_is_one_row
   double value = 0;
   const Result result{&value, false};
   evaluate(*c.program, request, {}, {&none, 1}, {&result, 1});
-  check_close(value, c.rows[0].moments(std::vector<Quad>(at(c.graph->n_vertices()), 1), 1)[0], "");
+  const std::vector<Quad> ones(at(c.graph->n_vertices()), 1);
+  check_close(value, c.rows[0].moments(ones, 1)[0], kTolerance, "without batch dimensions");
   value = 7;
-  for (const Index empty : {0, 0}) {
-    const Index shape[] = {3, empty};
-    const Operand operand{nullptr, false, c.family.n_params, {0, 0}};
-    evaluate(*c.program, request, {shape, 2}, {&operand, 1}, {&result, 1});
-  }
+  const Index shape[] = {3, 0};
+  const Operand operand{nullptr, false, c.family.n_params, {0, 0}};
+  evaluate(*c.program, request, {shape, 2}, {&operand, 1}, {&result, 1});
   BOOST_TEST(value == 7);
 }
 
@@ -387,7 +373,7 @@ BOOST_AUTO_TEST_CASE(relabelled_vertices_give_permuted_results) {
       for (Index i = 0; i < ssize(a.value); ++i) {
         const Index v = i % size;
         const Index j = size == 1 || v == 0 ? i : i - v + n - v;
-        check_close(b.value[at(j)], a.value[at(i)], c.where("relabelled", i / size), 1e-13);
+        check_close(b.value[at(j)], a.value[at(i)], 1e-13, c.where("relabelled", i / size));
       }
     }
   }
