@@ -82,7 +82,7 @@ ffi::Error evaluate_handler(ffi::RemainingArgs args, ffi::RemainingRets rets,
     request.max_operations = max_operations;
     request.threads = static_cast<int>(threads);
     request.kernel = static_cast<KernelKind>(kernel);
-    const auto first = rets.get<ffi::AnyBuffer>(0).value();
+    auto first = rets.get<ffi::AnyBuffer>(0).value();
     const auto dims = first->dimensions();
     const std::vector<Index> batch(dims.begin(), dims.end() - 1);
     std::vector<Operand> operands;
@@ -94,7 +94,7 @@ ffi::Error evaluate_handler(ffi::RemainingArgs args, ffi::RemainingRets rets,
     }
     std::vector<Result> results;
     for (std::size_t i = 0; i < rets.size(); ++i) {
-      const auto buffer = rets.get<ffi::AnyBuffer>(i).value();
+      auto buffer = rets.get<ffi::AnyBuffer>(i).value();
       results.push_back({buffer->untyped_data(), buffer->element_type() == ffi::F32});
     }
     evaluate(*program, request, batch, operands, results);
