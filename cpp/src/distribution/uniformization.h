@@ -1,0 +1,77 @@
+// Density, distribution function and transient behaviour of one lane block by uniformisation.
+//
+// 1. make_transition_layout() once a program and quantity; one Uniformization<T> a worker.
+// 2. forward() evaluates all times in one sweep: A. Jensen (1953), with Poisson weights by Loader's
+//    formula and truncation relative to each value. Subtraction-free: every entry is accurate to a
+//    few units of rounding times q t, far tails included.
+// 3. adjoint() reverses the sweep exactly. T may be a dual number: this gives jvp, Hessian-vector
+//    products and so on.
+// Memory: about 2 sqrt(steps) vectors for the adjoint, none that grows with the steps else.
+#pragma once
+
+#include "distribution/uniformization_discrete.h"
+#include "distribution/uniformization_scalar.h"
+#include "distribution/uniformization_vertex.h"
+
+namespace phasic::PHASIC_ISA {
+
+// What one lane block gives to a sweep. Lanes with numbers out of range (not finite, a negative
+// time, q t above 2^31 - 1) get NaN and do not disturb the others.
+template <class T>
+struct UniformizationInput {
+  Span<const T> edge;   // (n_out) rates, or probabilities if discrete; >= 0
+  Span<const T> start;  // (n_start) start probabilities
+  Span<const T> times;  // (n_times); whole numbers if discrete, whose derivative parts are ignored
+  double truncation = 1e-14;  // bound of what is left out, relative to each value
+  bool keep_edges = false;    // adjoint() will be asked for edge_bar and start_bar
+  bool keep_times = false;    // ... for times_bar
+};
+
+// Buffers grow to what was needed so far and are reused; copies of this object share nothing.
+template <class T>
+class Uniformization {
+ public:
+  using Base = typename Traits<T>::Base;
+
+  // layout outlives the calls that follow.
+  void prepare(const TransitionLayout& layout) { layout_ = &layout; }
+
+  // Results are out * 2^exponent. out: (n_times), or (n_times, n_vertices) for state_probability and
+  // accumulated_occupancy, which have no exponent (empty span). exponent: (n_times) whole numbers a
+  // lane, constant for differentiation, 0 wherever the result is above 2^-900.
+  //   log of a result = log(out) + exponent * ln 2.
+  void forward(const UniformizationInput<T>& in, Span<T> out, Span<Base> exponent) {
+    if (layout_->discrete) {
+      discrete_.forward(*layout_, in.edge, in.start, in.times, in.keep_edges, out, exponent);
+    } else if (layout_->by_vertex()) {
+      vertex_.forward(*layout_, in.edge, in.start, in.times, in.truncation, in.keep_edges,
+                      in.keep_times, out);
+    } else {
+      scalar_.forward(*layout_, in.edge, in.start, in.times, in.truncation, in.keep_edges,
+                      in.keep_times, out, exponent);
+    }
+  }
+
+  // Adjoint of the last forward; everything is added to. out_bar belongs to `out`, exponents being
+  // constants (for the result itself: its cotangent times 2^exponent; for its logarithm: divided by
+  // out). edge_bar and start_bar need keep_edges, times_bar keep_times; else they are empty.
+  void adjoint(Span<const T> out_bar, Span<T> edge_bar, Span<T> start_bar, Span<T> times_bar) {
+    if (layout_->discrete) {
+      if (!edge_bar.empty() || !start_bar.empty()) {
+        discrete_.adjoint(out_bar, edge_bar, start_bar);
+      }
+    } else if (layout_->by_vertex()) {
+      vertex_.adjoint(out_bar, edge_bar, start_bar, times_bar);
+    } else {
+      scalar_.adjoint(out_bar, edge_bar, start_bar, times_bar);
+    }
+  }
+
+ private:
+  const TransitionLayout* layout_ = nullptr;
+  ScalarSweep<T> scalar_;
+  VertexSweep<T> vertex_;
+  DiscreteSweep<T> discrete_;
+};
+
+}  // namespace phasic::PHASIC_ISA

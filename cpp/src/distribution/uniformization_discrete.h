@@ -1,0 +1,172 @@
+// All density quantities of a discrete chain for one lane block, forward and adjoint.
+//
+// No weights: the result at time n is row n of the observation (pmf: row n - 1, and the atom at
+// n = 0), picked lane by lane since every lane has its own n. Times are not differentiable.
+#pragma once
+
+#include "distribution/uniformization_scalar.h"
+
+namespace phasic::PHASIC_ISA {
+
+template <class T>
+class DiscreteSweep {
+ public:
+  using Base = typename Traits<T>::Base;
+  static constexpr int kLanes = Traits<T>::lanes;
+
+  // out * 2^out_exponent is the result; out: (n_times), or (n_times, n_vertices) with exponent 0.
+  void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
+               Span<const T> times, bool edges, Span<T> out, Span<Base> out_exponent) {
+    layout_ = &layout;
+    observation_.begin(layout, chain_, edge, start, edges);
+    const Index steps = form_rows(times);
+    const bool pmf = layout.quantity == Quantity::pdf;
+    std::fill(out.begin(), out.end(), pmf ? observation_.atom() : T(0.0));
+    std::fill(out_exponent.begin(), out_exponent.end(), Base(0.0));
+    rows_.resize(at(kChunk * width()));
+    while (chain_.n_chunks() * kChunk < steps) {
+      const Index first = chain_.n_chunks() * kChunk;
+      const Base exponent = observation_.exponent(chain_, chain_.exponent());
+      observation_.advance(chain_, rows_.data());
+      for_each_in(first, [&](Index time, int lane_index, Index k) {
+        pick(rows_.data() + (k - first) * width(), exponent, time, lane_index, out, out_exponent);
+      });
+    }
+    for (T& value : out) {
+      mark_invalid(value, valid_);
+    }
+    out_exponent_.assign(out_exponent.begin(), out_exponent.end());
+    out_.assign(out.begin(), out.end());
+  }
+
+  // All += .
+  void adjoint(Span<const T> out_bar, Span<T> edge_bar, Span<T> start_bar) {
+    out_bar_ = out_bar;
+    choose_unit();
+    observation_.begin_reverse();
+    if (chain_.n_chunks() > 0) {
+      Rows rows{*this};
+      reverse_.run(chain_, ReverseSource<T, Rows>{chain_, observation_, rows});
+      reverse_.collect(unit_, edge_bar, start_bar);
+    }
+    if (layout_->by_vertex()) {
+      observation_.collect(start_bar);
+    } else {
+      add_atom_adjoint(start_bar);
+    }
+  }
+
+ private:
+  struct Pick {
+    Index row, time;
+    int lane_index;
+  };
+
+  [[nodiscard]] Index width() const { return observation_.width(); }
+
+  // Sorts what is to be picked by row; returns how many rows are needed.
+  Index form_rows(Span<const T> times) {
+    valid_ = lanes_where(chain_.start_mass(), [](double m) { return m >= 0 && m <= 2; });
+    for (const T& t : times) {
+      valid_ *= lanes_where(primal(t), [](double n) { return n >= 0 && n <= kLargestRate; });
+    }
+    picks_.clear();
+    for (Index i = 0; i < times.size(); ++i) {
+      for (int l = 0; l < kLanes; ++l) {
+        if (lane(valid_, l) == 1) {
+          const Index n = static_cast<Index>(lane(primal(times[i]), l));
+          picks_.push_back({layout_->quantity == Quantity::pdf ? n - 1 : n, i, l});
+        }
+      }
+    }
+    std::sort(picks_.begin(), picks_.end(),
+              [](const Pick& a, const Pick& b) { return a.row < b.row; });
+    return picks_.empty() ? 0 : picks_.back().row + 1;
+  }
+
+  // f(time, lane, row) for the picks in the chunk that begins at row `first`.
+  template <class F>
+  void for_each_in(Index first, F&& f) const {
+    auto pick = std::lower_bound(picks_.begin(), picks_.end(), first,
+                                 [](const Pick& p, Index row) { return p.row < row; });
+    for (; pick != picks_.end() && pick->row < first + kChunk; ++pick) {
+      f(pick->time, pick->lane_index, pick->row);
+    }
+  }
+
+  void pick(const T* row, const Base& exponent, Index time, int lane_index, Span<T> out,
+            Span<Base> out_exponent) const {
+    if (layout_->by_vertex()) {
+      for (Index u = 0; u < width(); ++u) {
+        copy_lane(out[time * layout_->n_vertices + layout_->vertex[at(u)]], row[u], lane_index);
+      }
+      return;
+    }
+    const T atom = layout_->quantity == Quantity::cdf ? observation_.atom() : T(0.0);
+    const Base size = exponent_of(magnitude(*row));
+    const ScaledResult<T> result(scaled(*row, power_of_two(-size)), exponent + size, atom);
+    copy_lane(out[time], result.value, lane_index);
+    set_lane(out_exponent[time], lane_index, lane(result.exponent, lane_index));
+  }
+
+  // --- adjoint
+  void choose_unit() {
+    Base largest(0.0);
+    for (Index i = 0; i < out_bar_.size() && !layout_->by_vertex(); ++i) {
+      largest = elementwise_max(largest, magnitude(out_bar_[i]) * magnitude(out_[at(i)]));
+    }
+    unit_ = exponent_of(largest);
+  }
+
+  // d <out_bar, out> / d rows, a chunk at a time.
+  struct Rows {
+    DiscreteSweep& sweep;
+    void open_stretch(Index, Index, const Base*) {}
+    const T* of(Index chunk, const Base& exponent) {
+      std::fill(sweep.rows_.begin(), sweep.rows_.end(), T(0.0));
+      sweep.for_each_in(chunk * kChunk, [&](Index time, int lane_index, Index k) {
+        sweep.add_picked(exponent, time, lane_index,
+                         sweep.rows_.data() + (k - chunk * kChunk) * sweep.width());
+      });
+      return sweep.rows_.data();
+    }
+  };
+
+  void add_picked(const Base& exponent, Index time, int lane_index, T* row_bar) const {
+    if (layout_->by_vertex()) {
+      for (Index u = 0; u < width(); ++u) {
+        add_lane(row_bar[u], out_bar_[time * layout_->n_vertices + layout_->vertex[at(u)]],
+                 lane_index);
+      }
+      return;
+    }
+    const Base shift =
+        observation_.exponent(chain_, exponent) - out_exponent_[at(time)] - unit_;
+    add_lane(*row_bar, scaled(out_bar_[time], power_of_two(shift, 900.0)), lane_index);
+  }
+
+  // cdf holds the atom everywhere, the pmf at n = 0.
+  void add_atom_adjoint(Span<T> start_bar) {
+    atom_bar_.assign(1, T(0.0));
+    for (const Pick& p : picks_) {
+      if (layout_->quantity == Quantity::cdf || p.row < 0) {
+        add_lane(atom_bar_[0], out_bar_[p.time], p.lane_index);
+      }
+    }
+    if (layout_->quantity != Quantity::sf) {
+      observation_.add_atom_adjoint(Span<const T>(atom_bar_), start_bar);
+    }
+  }
+
+  const TransitionLayout* layout_ = nullptr;
+  Chain<T> chain_;
+  Observation<T> observation_;
+  ChainReverse<T> reverse_;
+  Base valid_, unit_;
+  Span<const T> out_bar_;
+  std::vector<Pick> picks_;
+  std::vector<T> rows_, out_, atom_bar_;
+  std::vector<Base> out_exponent_;
+};
+
+}  // namespace phasic::PHASIC_ISA

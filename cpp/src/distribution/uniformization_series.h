@@ -1,0 +1,319 @@
+// Poisson-weighted sums of one series, sum_k w_k(x) y_k, for many x at once.
+//
+// 1. The chain fills a segment of up to kSegmentChunks chunks of y, each chunk with its exponent.
+// 2. Every x adds the part of its window that lies in the segment, from right to left in groups of
+//    kAnchorChunks chunks. Inside a chunk the sum is a Horner scheme in x / (k + 1): one multiply
+//    and one multiply-add a step; chunks are interleaved to fill the pipeline.
+// 3. It stops on the left when what remains there is below truncation * (what it has), rigorously:
+//    y <= start mass and the Poisson lower tail. It stops on the right by the upper tail and the
+//    mass that is left, and asks for a longer chain until then.
+// 4. Sums are scaled numbers: far tails keep their relative accuracy below the double range.
+#pragma once
+
+#include <vector>
+
+#include "distribution/uniformization_chain.h"
+#include "distribution/uniformization_times.h"
+
+namespace phasic::PHASIC_ISA {
+
+inline constexpr Index kSegmentChunks = 256;
+
+// 1 / (k + 1) and its product over each chunk, for the chunks from `first`.
+class ChunkTables {
+ public:
+  void open(Index first) {
+    if (inverse_.empty() || first != first_) {
+      inverse_.resize(at(kSegmentChunks * kChunk));
+      product_.resize(at(kSegmentChunks));
+      first_ = first;
+      for (Index c = 0; c < kSegmentChunks; ++c) {
+        long double product = 1;
+        for (Index j = 0; j < kChunk; ++j) {
+          const double next = static_cast<double>((first + c) * kChunk + j + 1);
+          inverse_[at(c * kChunk + j)] = 1 / next;
+          product *= next;
+        }
+        product_[at(c)] = static_cast<double>(1 / product);
+      }
+    }
+  }
+  [[nodiscard]] Index first() const { return first_; }
+  [[nodiscard]] const double* inverse(Index chunk) const {
+    return inverse_.data() + (chunk - first_) * kChunk;
+  }
+  [[nodiscard]] double product(Index chunk) const { return product_[at(chunk - first_)]; }
+
+ private:
+  Index first_ = 0;
+  std::vector<double> inverse_, product_;
+};
+
+// The y of one segment and what the stopping rules need.
+template <class T>
+struct SeriesSegment {
+  using Base = typename Traits<T>::Base;
+  ChunkTables tables;
+  std::vector<T> y;
+  std::vector<Base> exponent;   // of y, by chunk
+  std::vector<Base> remaining;  // bound of |y| from the end of each chunk on, times 2^...
+  std::vector<Base> remaining_exponent;
+  Base start_mass;              // bound of y
+  Index n_positions = 0;
+
+  void open(Index first) {
+    tables.open(first);
+    y.resize(at(kSegmentChunks * kChunk));
+    for (std::vector<Base>* v : {&exponent, &remaining, &remaining_exponent}) {
+      v->resize(at(kSegmentChunks));
+    }
+  }
+  [[nodiscard]] Index local(Index chunk) const { return chunk - tables.first(); }
+  [[nodiscard]] const T* of(Index chunk) const { return y.data() + local(chunk) * kChunk; }
+};
+
+// Weights at the first step of consecutive chunks.
+template <class X>
+struct WeightGroup {
+  using Base = typename Traits<X>::Base;
+  X weight[kAnchorChunks + 1];
+  Base exponent[kAnchorChunks + 1];
+
+  // For chunks [begin, end) and for `end` itself.
+  void fill(const PoissonRate<X>& rate, const ChunkTables& tables, Index begin, Index end) {
+    poisson_anchor(static_cast<double>(begin * kChunk), rate.x, weight[0], exponent[0]);
+    advance(rate, tables, begin, end);
+  }
+  // The same from a known weight at `begin`.
+  void advance(const PoissonRate<X>& rate, const ChunkTables& tables, Index begin, Index end) {
+    for (Index i = 0; i < end - begin; ++i) {
+      weight[i + 1] = weight[i];
+      exponent[i + 1] = exponent[i];
+      rate.advance(weight[i + 1], exponent[i + 1], tables.product(begin + i));
+    }
+  }
+};
+
+// One x: X is its number type, T that of the series.
+template <class T, class X>
+struct PoissonSum {
+  using Base = typename Traits<T>::Base;
+  using R = Richer<X, T>;
+  PoissonRate<X> rate;
+  R sum{0.0};
+  Base exponent{kNoScale};
+  X weight{0.0};         // at chunk `next`
+  Base weight_exponent{0.0};
+  Index next = 0, want = 0;  // chunks taken, chunks wanted
+  bool done = false;
+};
+
+template <class T, class X>
+class PoissonSums {
+ public:
+  using Base = typename Traits<T>::Base;
+  using Sum = PoissonSum<T, X>;
+  using R = typename Sum::R;
+  static constexpr int kLanes = Traits<T>::lanes;
+  struct Window {
+    Index time, begin, end;  // chunks that were added
+  };
+
+  // rates: q t, one a time. Lanes whose valid entry is not 1 are ignored by the stopping rules.
+  void begin(Span<const T> rates, double truncation, const Base& valid) {
+    truncation_ = truncation;
+    valid_ = valid;
+    sums_.resize(at(rates.size()));
+    windows_.clear();
+    segment_windows_.clear();
+    const double log_tail = 4 - std::log(truncation);
+    for (Index i = 0; i < rates.size(); ++i) {
+      Sum& s = sums_[at(i)];
+      s = Sum{};
+      s.rate = PoissonRate<X>(rate_as<X>(rates[i]));
+      const double edge = poisson_right_edge(max_lane(primal(rates[i])), log_tail);
+      s.want = static_cast<Index>(edge) / kChunk + 1;
+    }
+  }
+
+  // How many chunks the unfinished sums want, 0 if all are finished.
+  [[nodiscard]] Index wanted() const {
+    Index want = 0;
+    for (const Sum& s : sums_) {
+      want = s.done ? want : std::max(want, s.want);
+    }
+    return want;
+  }
+  // True if every unfinished sum has taken `n_chunks` chunks.
+  [[nodiscard]] bool all_reached(Index n_chunks) const {
+    return std::all_of(sums_.begin(), sums_.end(),
+                       [=](const Sum& s) { return s.done || s.next >= n_chunks; });
+  }
+
+  void open_segment() { segment_windows_.push_back(ssize(windows_)); }
+
+  // Takes what the segment holds up to chunk n_chunks.
+  void take(const SeriesSegment<T>& segment, Index n_chunks) {
+    for (Index i = 0; i < ssize(sums_); ++i) {
+      Sum& s = sums_[at(i)];
+      const Index end = std::min(s.want, n_chunks);
+      if (s.done || end <= s.next) {
+        continue;
+      }
+      const Index begin = add(segment, s, s.next, end);
+      windows_.push_back({i, begin, end});
+      s.next = end;
+      if (s.next == s.want) {
+        s.done = converged(segment, s);
+        s.want += s.done ? 0 : std::max<Index>(1, s.want / 16);
+      }
+    }
+  }
+
+  [[nodiscard]] const std::vector<Sum>& sums() const { return sums_; }
+  // Windows taken while the given segment was open.
+  [[nodiscard]] Span<const Window> windows(Index segment) const {
+    const Index begin = segment_windows_[at(segment)];
+    const Index end = segment + 1 < ssize(segment_windows_) ? segment_windows_[at(segment + 1)]
+                                                            : ssize(windows_);
+    return {windows_.data() + begin, end - begin};
+  }
+
+ private:
+  static constexpr int kInterleave = Traits<R>::levels == 0 ? 4 : Traits<R>::levels == 1 ? 2 : 1;
+
+  // Adds chunks from end - 1 down to begin or to where the rest is negligible; returns that chunk.
+  Index add(const SeriesSegment<T>& segment, Sum& s, Index begin, Index end) {
+    WeightGroup<X> group;
+    const X weight = s.weight;
+    const Base exponent = s.weight_exponent;
+    for (Index last = end; last > begin;) {
+      const Index first = std::max(begin, last - kAnchorChunks);
+      if (first == begin && begin > 0) {  // more accurate than an anchor in the far tail
+        group.weight[0] = weight;
+        group.exponent[0] = exponent;
+        group.advance(s.rate, segment.tables, first, last);
+      } else {
+        group.fill(s.rate, segment.tables, first, last);
+      }
+      if (last == end) {
+        s.weight = group.weight[last - first];
+        s.weight_exponent = group.exponent[last - first];
+      }
+      add_group(segment, s, group, first, last);
+      last = first;
+      if (last > begin && rest_negligible(segment, s, group, last)) {
+        return last;
+      }
+    }
+    return begin;
+  }
+
+  void add_group(const SeriesSegment<T>& segment, Sum& s, const WeightGroup<X>& group, Index first,
+                 Index last) {
+    R sum[kAnchorChunks];
+    Index c = first;
+    for (; c + kInterleave <= last; c += kInterleave) {
+      chunk_sums<kInterleave>(segment, s.rate.x, c, sum + (c - first));
+    }
+    for (; c < last; ++c) {
+      chunk_sums<1>(segment, s.rate.x, c, sum + (c - first));
+    }
+    Base exponent[kAnchorChunks], top(kNoScale);
+    for (Index i = 0; i < last - first; ++i) {
+      sum[i] = product(group.weight[i], sum[i]);
+      const Base size = magnitude(sum[i]);
+      exponent[i] = group.exponent[i] + segment.exponent[at(segment.local(first + i))];
+      top = elementwise_max(top, where_positive(size, exponent[i] + exponent_of(size),
+                                                Base(kNoScale)));
+    }
+    R total(0.0);
+    for (Index i = 0; i < last - first; ++i) {
+      total += scaled(sum[i], power_of_two(exponent[i] - top));
+    }
+    merge(s, total, top);
+  }
+
+  // The sums over kCount chunks from `chunk`, in units of their first weights.
+  template <int kCount>
+  static void chunk_sums(const SeriesSegment<T>& segment, const X& x, Index chunk, R* sum) {
+    const T* const y = segment.of(chunk);
+    const double* const inverse = segment.tables.inverse(chunk);
+    R h[kCount];
+    for (int b = 0; b < kCount; ++b) {
+      h[b] = promoted<R>(y[b * kChunk + kChunk - 1]);
+    }
+    for (Index j = kChunk - 2; j >= 0; --j) {
+      for (int b = 0; b < kCount; ++b) {
+        const X ratio = scaled(x, Base(inverse[b * kChunk + j]));
+        h[b] = promoted<R>(y[b * kChunk + j]) + product(ratio, h[b]);
+      }
+    }
+    std::copy(h, h + kCount, sum);
+  }
+
+  // s += total * 2^exponent
+  static void merge(Sum& s, const R& total, const Base& exponent) {
+    const Base both = elementwise_max(s.exponent, exponent);
+    s.sum = scaled(s.sum, power_of_two(s.exponent - both)) +
+            scaled(total, power_of_two(exponent - both));
+    const Base e = exponent_of(magnitude(s.sum));
+    s.sum = scaled(s.sum, power_of_two(-e));
+    s.exponent = both + e;
+  }
+
+  // Relative truncation at step k: derivatives of the rest are larger by up to k each.
+  [[nodiscard]] double threshold(double k) const {
+    double result = truncation_ / (1 + k);
+    for (int level = 0; level < Traits<T>::levels; ++level) {
+      result /= 1 + k;
+    }
+    return result;
+  }
+
+  [[nodiscard]] bool rest_negligible(const SeriesSegment<T>& segment, const Sum& s,
+                                     const WeightGroup<X>& group, Index chunk) const {
+    const double k = static_cast<double>(chunk * kChunk);
+    for (int i = 0; i < kLanes; ++i) {
+      const double x = lane(primal(s.rate.x), i);
+      if (lane(valid_, i) != 1) {
+        continue;
+      }
+      const double shift = lane(group.exponent[0], i) - lane(s.exponent, i);
+      const double rest = lane(primal(group.weight[0]), i) * lane(segment.start_mass, i) *
+                          power_of_two(shift) * lower_tail_factor(k, x);
+      if (!(k < x + 1) || rest > threshold(k) * lane(primal(s.sum), i)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool converged(const SeriesSegment<T>& segment, const Sum& s) const {
+    const double k = static_cast<double>(s.next * kChunk);
+    const Index last = segment.local(s.next - 1);
+    for (int i = 0; i < kLanes; ++i) {
+      const double x = lane(primal(s.rate.x), i);
+      const double sum = lane(primal(s.sum), i);
+      if (lane(valid_, i) != 1 || (sum == 0 && s.next * kChunk > segment.n_positions)) {
+        continue;
+      }
+      const double shift = lane(s.weight_exponent, i) - lane(s.exponent, i) +
+                           lane(segment.remaining_exponent[at(last)], i);
+      const double rest = lane(primal(s.weight), i) * lane(segment.remaining[at(last)], i) *
+                          power_of_two(shift) * upper_tail_factor(k, x);
+      if (!(k + 1 > x) || rest > threshold(k) * sum) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  double truncation_ = 0;
+  Base valid_;
+  std::vector<Sum> sums_;
+  std::vector<Window> windows_;
+  std::vector<Index> segment_windows_;  // first window of each segment
+};
+
+}  // namespace phasic::PHASIC_ISA
