@@ -1,0 +1,73 @@
+"""Options that a user may set, with their defaults and their checks.
+
+Threads come from the argument, else from ``PHASIC_NUM_THREADS`` (read at each use), else 0, which
+means as many as the machine has.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+RECORD_MAX_OPERATIONS = 5e9
+"""Multiply-adds of one component's elimination beyond which recording it is a ``BudgetError``."""
+
+KERNELS = ("auto", "reference", "baseline", "avx2", "avx512")
+"""Kernel names in the order of the native enumeration."""
+
+_THREADS_VARIABLE = "PHASIC_NUM_THREADS"
+
+
+def thread_count(threads: int | None, name: str = "threads") -> int:
+    """Return the number of native threads to use; 0 means as many as the machine has.
+
+    Raises
+    ------
+    ValueError
+        If the argument or ``PHASIC_NUM_THREADS`` is not an integer >= 0.
+    """
+    if threads is not None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+            raise ValueError(f"{name} is {threads!r}, expected an integer >= 0 (0: all cores)")
+        return threads
+    text = os.environ.get(_THREADS_VARIABLE, "").strip()
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"{_THREADS_VARIABLE} is {text!r}, expected an integer >= 0 (0: all cores)")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How a program is evaluated; no option changes what is computed beyond its stated error.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Native threads of one call; None takes ``PHASIC_NUM_THREADS``, else all cores.
+    truncation : float
+        Truncation error of the Poisson sums of densities, relative, in (0, 1e-3].
+    max_operations : float
+        Predicted density work (multiply-adds) of one parameter vector beyond which a call fails
+        with a ``BudgetError`` (NaN when traced).
+    kernel : str
+        One of ``auto``, ``reference``, ``baseline``, ``avx2``, ``avx512``.
+    """
+
+    threads: int | None = None
+    truncation: float = 1e-14
+    max_operations: float = 2e10
+    kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        thread_count(self.threads)
+        if not 0.0 < self.truncation <= 1e-3:
+            raise ValueError(f"truncation is {self.truncation!r}, expected a number in (0, 1e-3]")
+        if not self.max_operations > 0.0:
+            raise ValueError(f"max_operations is {self.max_operations!r}, expected a number > 0")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel is {self.kernel!r}, expected one of {', '.join(KERNELS)}")
+
+
+__all__ = ["KERNELS", "RECORD_MAX_OPERATIONS", "EvaluationOptions", "thread_count"]
