@@ -68,13 +68,13 @@ def derivative_scale(case: Case, arrays: list[np.ndarray], n_last: int) -> np.nd
     Where a derivative vanishes by cancellation the rounding of the terms remains: 1e-5 of the
     size that homogeneous functions have, |value| / theta^order, so 1e-14 of it after the 1e-9.
     """
-    order = len(arrays) - 1
-    value = arrays[0].reshape(arrays[0].shape + (1,) * order)
-    theta = case.thetas.reshape(len(case.thetas), *(1,) * (arrays[0].ndim - 1), -1)
-    size = np.where(theta > 0, 1 / np.where(theta > 0, theta, 1.0), 0.0)
-    for _ in range(order - 1):
-        value = value * size[..., None]
-    return np.maximum(largest(arrays[-1], n_last), 1e-5 * np.abs(value) * size)
+    order, value = len(arrays) - 1, arrays[0]
+    size = inverse = np.divide(1.0, case.thetas, where=case.thetas > 0, out=0 * case.thetas)
+    if order == 2:
+        size = inverse[:, :, None] * inverse[:, None, :]
+    size = size.reshape(len(size), *(1,) * (value.ndim - 1), *size.shape[1:])
+    rounding = 1e-5 * np.abs(value.reshape(value.shape + (1,) * order)) * size
+    return np.maximum(largest(arrays[-1], n_last), rounding)
 
 
 def assert_near(

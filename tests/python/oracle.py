@@ -223,8 +223,9 @@ def _covariance(chain: Chain, rewards: list[Jet]) -> Jet:
 
 
 def _sojourn(chain: Chain) -> Jet:
-    chain.refuse_traps()
-    return _scattered(_visits(chain).transpose(), chain.kept, chain.n)
+    chain.refuse_undefined()
+    endless = constant([[arb.pos_inf() if v in chain.trapped else 0 for v in range(chain.n)]])
+    return endless + _scattered(_visits(chain).transpose(), chain.kept, chain.n)
 
 
 def _absorption(chain: Chain) -> Jet:
@@ -332,8 +333,8 @@ def evaluate(
     graph, theta : mapping, sequence of float
         Serialized model and its parameters.
     quantity : str
-        moments (R, k), cross (R, R), covariance (R, R), sojourn (n), absorption (n), pdf cdf sf
-        (T), state_probability (T, n) or occupancy (T, n).
+        moments (R, k), cross (R, R), covariance (R, R), sojourn (n; infinite at trapped
+        vertices), absorption (n), pdf cdf sf (T), state_probability (T, n), occupancy (T, n).
     rewards : array (R, n) or (n,), optional
         One reward for each vertex; ones if absent.
     times : sequence of float

@@ -170,6 +170,10 @@ def test_traps_are_found_and_absorption_is_defective() -> None:
     for _, graph, theta, trapped in model_cases.trapped_graphs():
         with pytest.raises(TrappedError, match=str(trapped[0])):
             evaluate(graph, theta, "moments")
+        sojourn = evaluate(graph, theta, "sojourn")[0]
+        assert np.isposinf(sojourn[trapped]).all() and np.isfinite(sojourn).sum() == 5 - len(
+            trapped
+        )
         ends = evaluate(graph, theta, "absorption")[0]
         np.testing.assert_allclose(ends.sum(), 1 / 3, rtol=1e-15)
 
