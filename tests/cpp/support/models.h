@@ -202,9 +202,10 @@ inline GraphPtr random_model(const Family& family, unsigned seed) {
   return detail::Generator(family, seed).run();
 }
 
-// Every feature alone and some together, each in continuous and in discrete time.
+// Every feature alone and some together, first in continuous, then in discrete time. The wide front
+// takes more than two panels of 48 pivots.
 inline std::vector<Family> all_families() {
-  std::vector<Family> list(12);
+  std::vector<Family> list(14);
   list[0].name = "acyclic";
   list[1].name = "one component", list[1].group = 10, list[1].n = 10;
   list[2].name = "many components", list[2].group = 4, list[2].n = 22;
@@ -220,6 +221,8 @@ inline std::vector<Family> all_families() {
   list[11].name = "everything", list[11].group = 6, list[11].n = 20, list[11].n_params = 4;
   list[11].self_loops = list[11].duplicates = list[11].unreachable = list[11].zeros = true;
   list[11].defect = list[11].atoms = list[11].negative = true, list[11].decades = 3;
+  list[12].name = "wide front", list[12].n = list[12].group = 101, list[12].extra = 60;
+  list[13].name = "sparse component", list[13].n = list[13].group = 60, list[13].extra = 2;
   const std::size_t n = list.size();
   for (std::size_t i = 0; i < n; ++i) {
     Family discrete = list[i];
