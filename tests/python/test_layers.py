@@ -1,4 +1,4 @@
-"""The shape of the source tree: includes and imports point one way, files and functions stay short."""
+"""The shape of the source tree: includes and imports point one way, files stay short."""
 
 from __future__ import annotations
 
