@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 import phasic
 
 DISTRIBUTION = "phasic-xla"
+MODULES = sorted(m.name for m in pkgutil.iter_modules(phasic.__path__, "phasic."))
 
 
 def run_python(code: str, *options: str) -> str:
@@ -98,3 +102,10 @@ def test_everything_public_exists_and_is_documented() -> None:
         thing = getattr(phasic, name)
         if callable(thing):
             assert thing.__doc__ and thing.__doc__.strip(), name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__ and module.__doc__.strip()
+    assert doctest.testmod(module).failed == 0
