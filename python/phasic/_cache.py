@@ -218,9 +218,7 @@ class TraceCache:
     def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
         with self._lock:
             old = self._counts
-            self._counts = CacheCounts(
-                old.hits + hits, old.misses + misses, old.damaged + damaged
-            )
+            self._counts = CacheCounts(old.hits + hits, old.misses + misses, old.damaged + damaged)
 
     def load(self, digest: str) -> bytes | None:
         """Return the payload stored under ``digest``, or None when the folder lacks it.

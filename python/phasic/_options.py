@@ -34,7 +34,9 @@ def thread_count(threads: int | None, name: str = "threads") -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{_THREADS_VARIABLE} is {text!r}, expected an integer >= 0 (0: all cores)")
+        raise ValueError(
+            f"{_THREADS_VARIABLE} is {text!r}, expected an integer >= 0 (0: all cores)"
+        )
     return int(text)
 
 

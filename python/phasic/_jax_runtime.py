@@ -1,0 +1,49 @@
+"""What must hold before phasic hands work to JAX: a jaxlib that is new enough, and our handlers.
+
+JAX is imported inside the functions only.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import threading
+
+from phasic import _core
+
+# The oldest jaxlib that this project declares and tests. An older runtime rejects the handlers with
+# an error about the CPU backend that hides the cause.
+JAXLIB_FLOOR = (0, 8)
+
+_lock = threading.Lock()
+_registered: set[str] = set()
+
+
+def check_jaxlib(version: str) -> None:
+    """Raise ``ImportError`` when ``version`` of jaxlib is older than phasic supports."""
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < JAXLIB_FLOOR:
+        floor = ".".join(str(n) for n in JAXLIB_FLOOR)
+        raise ImportError(f"phasic needs jaxlib >= {floor}, found {version}: pip install -U jax")
+
+
+def register_targets() -> None:
+    """Register the native handlers with XLA, once a process.
+
+    Raises
+    ------
+    ImportError
+        If JAX is absent or too old.
+    """
+    import jax
+
+    with _lock:
+        if _registered:
+            return
+        check_jaxlib(importlib.metadata.version("jaxlib"))
+        for name, handler in _core.ffi_targets().items():
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
+            _registered.add(name)
+
+
+__all__ = ["JAXLIB_FLOOR", "check_jaxlib", "register_targets"]

@@ -1,0 +1,375 @@
+"""The JAX primitive behind every quantity, and the rules that transform it.
+
+One primitive, ``phasic_tower``, denotes the k-th derivative of one quantity f of one program:
+
+1. Operands are the parts of x = (theta, rewards?, times?), then one tangent a level, then a
+   cotangent if a gradient is asked for alone. ``levels`` says which part each tangent belongs to.
+2. The value form is D^k f(x)[t1, .., tk]; the gradient form is the gradient of
+   <c, D^k f(x)[t1, .., tk]> with respect to one part. When f is scalar and k = 0, both are bound
+   at once (c is then 1), so that ``value_and_grad`` is one native call.
+3. The family is closed. Differentiating in a part appends a level; a level and the cotangent are
+   linear, so differentiating there replaces them. Because derivatives are symmetric tensors,
+   transposing in a level of part p is a gradient with respect to p, and transposing in the
+   cotangent is a value with one level more.
+4. All operands have the same number of batch axes, each of size 1 or of the batch: batching only
+   adds an axis in front, so nothing is copied.
+5. The lowering is one XLA FFI custom call, which names the program by its digest. Whatever holds
+   the equation or the executable also holds the `Program`, which keeps it in the native registry.
+
+No other module may use ``jax.extend`` or ``jax.interpreters``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import finalize
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from phasic import _core
+from phasic._errors import InternalError
+from phasic._jax_runtime import register_targets
+from phasic._options import KERNELS, EvaluationOptions, thread_count
+
+MAX_LEVELS = 2
+
+
+class Quantity(enum.IntEnum):
+    """What is computed; the numbers are those of the native enumeration."""
+
+    MOMENTS = 0
+    CROSS_MOMENTS = 1
+    SOJOURN = 2
+    ABSORPTION = 3
+    PDF = 4
+    CDF = 5
+    SF = 6
+    STATE_PROBABILITY = 7
+    ACCUMULATED_OCCUPANCY = 8
+
+
+class Part(enum.IntEnum):
+    """The arguments that a quantity can be differentiated in."""
+
+    THETA = 0
+    REWARDS = 1
+    TIMES = 2
+
+
+class Program:
+    """A linked program, in the native registry for as long as this object lives.
+
+    Hashable by what it computes, so that equal programs share compiled code.
+    """
+
+    def __init__(self, trace: _core.Trace, options: EvaluationOptions) -> None:
+        register_targets()
+        self.trace = trace
+        self.options = options
+        self.threads = thread_count(options.threads)
+        self.jitted: dict[Any, Callable[..., Any]] = {}
+        self._key = (trace.digest, options, self.threads)
+        _core.register_program(trace)
+        finalize(self, _core.unregister_program, trace.digest).atexit = False
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self._key == other._key
+
+    def __repr__(self) -> str:
+        return f"Program({self.trace.digest[:12]})"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One quantity of one program with its static sizes; hashable, a parameter of the primitive."""
+
+    program: Program
+    quantity: Quantity
+    order: int = 1
+    n_rewards: int = -1
+    n_times: int = 0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are operands, in operand order."""
+        return (
+            Part.THETA,
+            *((Part.REWARDS,) if self.n_rewards >= 0 else ()),
+            *((Part.TIMES,) if self.n_times > 0 else ()),
+        )
+
+    @property
+    def output_size(self) -> int:
+        """Elements of one item of the value."""
+        return _core.output_size(
+            self.program.trace,
+            self.quantity.name.lower(),
+            self.order,
+            self.n_rewards,
+            self.n_times,
+        )
+
+    def part_size(self, part: int) -> int:
+        """Elements of one item of a part."""
+        trace = self.program.trace
+        return (trace.param_length, self.n_rewards * trace.n_vertices, self.n_times)[part]
+
+
+tower_p = Primitive("phasic_tower")
+tower_p.multiple_results = True
+
+
+def evaluate(request: Request, *parts: jax.Array) -> jax.Array:
+    """Return f(x), flat on the last axis; JAX may transform it in any way.
+
+    Parameters
+    ----------
+    request : Request
+        What to compute.
+    *parts : array
+        The parts of x in operand order, of one float dtype: (..., size of the part). All have the
+        same number of leading axes, each 1 or the batch size of that axis.
+    """
+    (value,) = _bind(request, parts)
+    return value
+
+
+def _bind(
+    request: Request,
+    operands: Sequence[jax.Array],
+    levels: tuple[int, ...] = (),
+    gradient: int = -1,
+    value: bool = True,
+) -> list[jax.Array]:
+    """Bind the primitive with its levels in the one order that the native side sees."""
+    if len(levels) > MAX_LEVELS:
+        raise NotImplementedError(
+            f"this is derivative number {len(levels) + (gradient >= 0)} of one quantity; phasic "
+            f"has values with up to {MAX_LEVELS} directional derivatives, and their gradients "
+            f"(order {MAX_LEVELS + 1})"
+        )
+    n_parts = len(request.parts)
+    by_part = sorted(range(len(levels)), key=levels.__getitem__)
+    tangents = [operands[n_parts + i] for i in by_part]
+    ordered = [*operands[:n_parts], *tangents, *operands[n_parts + len(levels) :]]
+    outputs: list[jax.Array] = tower_p.bind(
+        *_vary_together(ordered),
+        request=request,
+        levels=tuple(levels[i] for i in by_part),
+        gradient=int(gradient),
+        value=value,
+    )
+    return outputs
+
+
+def _vary_together(operands: list[jax.Array]) -> list[jax.Array]:
+    """Make all operands vary over the same mesh axes inside ``shard_map``.
+
+    Standard operations do this by themselves, and their transposes then sum over the axes that were
+    added. Adding the sum over an empty slice of every operand (0, whatever they hold) borrows that.
+    """
+    kinds = {jax.typeof(x).update(shape=(), weak_type=False) for x in operands}
+    if len(kinds) == 1:
+        return operands
+    anchor = sum(jnp.sum(jnp.reshape(x, (-1,))[:0]) for x in operands)
+    return [x + anchor for x in operands]
+
+
+# --- evaluation and types
+
+
+def _impl(*operands: jax.Array, **params: Any) -> Any:
+    """Run one equation outside every transformation, through compiled code that is kept."""
+    jitted = params["request"].program.jitted
+    key = tuple(sorted((name, item) for name, item in params.items() if name != "request"))
+    key = (params["request"], *key)
+    function = jitted.get(key)
+    if function is None:
+        function = jitted.setdefault(key, jax.jit(partial(tower_p.bind, **params)))
+    with jax.disable_jit(False):
+        return function(*operands)
+
+
+def _abstract_eval(
+    *operands: Any, request: Request, levels: tuple[int, ...], gradient: int, value: bool
+) -> list[Any]:
+    # Results take their type from an operand, so that they keep its dtype and how it varies.
+    batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in operands))
+    sizes = [request.output_size] if value else []
+    sizes += [request.part_size(gradient)] if gradient >= 0 else []
+    return [operands[0].update(shape=(*batch, size), weak_type=False) for size in sizes]
+
+
+def _lower_cpu(
+    ctx: mlir.LoweringRuleContext,
+    *operands: Any,
+    request: Request,
+    levels: tuple[int, ...],
+    gradient: int,
+    value: bool,
+) -> Any:
+    program = request.program
+    ctx.module_context.add_keepalive(program)
+    rule = jax.ffi.ffi_lowering("phasic_evaluate")
+    return rule(
+        ctx,
+        *operands,
+        digest=program.trace.digest,
+        quantity=np.int64(request.quantity),
+        order=np.int64(request.order),
+        n_rewards=np.int64(request.n_rewards),
+        levels="".join(str(int(part)) for part in levels),
+        value=np.int64(value),
+        gradient=np.int64(gradient),
+        truncation=np.float64(program.options.truncation),
+        max_operations=np.float64(program.options.max_operations),
+        threads=np.int64(program.threads),
+        kernel=np.int64(KERNELS.index(program.options.kernel)),
+    )
+
+
+def _lower_elsewhere(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+    raise NotImplementedError(
+        "phasic evaluates on CPU devices only, and this computation is being compiled for "
+        f"{', '.join(ctx.module_context.platforms)}; run it under "
+        "jax.default_device(jax.devices('cpu')[0]) with arguments on that device"
+    )
+
+
+# --- differentiation
+
+
+def _gradients(
+    request: Request, primals: Sequence[Any], parts: Sequence[Part]
+) -> tuple[jax.Array, dict[Part, jax.Array]]:
+    """Return a scalar quantity with its gradient in each of ``parts``: one call for the first."""
+    first, *others = parts
+    value, slope = _bind(request, primals, gradient=first)
+    slopes = {first: slope}
+    for part in others:
+        (slopes[part],) = _bind(
+            request, [*primals, jnp.ones_like(value)], gradient=part, value=False
+        )
+    return value, slopes
+
+
+def _jvp_scalar(
+    request: Request, primals: Sequence[Any], tangents: Sequence[Any], gradient: int
+) -> tuple[list[Any], list[Any]]:
+    """Differentiate a scalar quantity, and its gradient if that was bound with it."""
+    active = {
+        part: tangent
+        for part, tangent in zip(request.parts, tangents, strict=True)
+        if not isinstance(tangent, ad.Zero)
+    }
+    wanted = [part for part in active if part != gradient]
+    value, slopes = _gradients(
+        request, primals, [Part(gradient), *wanted] if gradient >= 0 else wanted
+    )
+    change = sum(jnp.sum(slopes[p] * dx, axis=-1, keepdims=True) for p, dx in active.items())
+    if gradient < 0:
+        return [value], [change]
+    bent = [
+        _bind(request, [*primals, dx, jnp.ones_like(value)], (p,), gradient, value=False)[0]
+        for p, dx in active.items()
+    ]
+    return [value, slopes[Part(gradient)]], [change, sum(bent[1:], bent[0])]
+
+
+def _jvp(
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    *,
+    request: Request,
+    levels: tuple[int, ...],
+    gradient: int,
+    value: bool,
+) -> tuple[list[Any], list[Any]]:
+    if value and not levels and request.output_size == 1:
+        return _jvp_scalar(request, primals, tangents, gradient)
+    bind = partial(_bind, request, gradient=gradient, value=value)
+    n_parts = len(request.parts)
+    end_of_levels = n_parts + len(levels)
+    terms = []
+    for i, tangent in enumerate(tangents):
+        if isinstance(tangent, ad.Zero):
+            continue
+        if i < n_parts:
+            grown = [*primals[:end_of_levels], tangent, *primals[end_of_levels:]]
+            terms += bind(grown, (*levels, request.parts[i]))
+        else:
+            terms += bind([*primals[:i], tangent, *primals[i + 1 :]], levels)
+    return bind(primals, levels), [sum(terms[1:], terms[0])]
+
+
+def _transpose(
+    cotangents: Sequence[Any],
+    *operands: Any,
+    request: Request,
+    levels: tuple[int, ...],
+    gradient: int,
+    value: bool,
+) -> list[Any]:
+    result: list[Any] = [None] * len(operands)
+    (cotangent,) = cotangents
+    if isinstance(cotangent, ad.Zero):
+        return result
+    linear = [i for i, x in enumerate(operands) if ad.is_undefined_primal(x)]
+    n_parts = len(request.parts)
+    if len(linear) != 1 or linear[0] < n_parts:
+        raise InternalError(f"phasic_tower is linear in one level at a time, not in {linear}")
+    i = linear[0]
+    end_of_levels = n_parts + len(levels)
+    before, after = list(operands[:i]), list(operands[i + 1 :])
+    if i == end_of_levels:  # <u, gradient of <c, D^k f[..]>> is linear in c: D^(k+1) f[.., u]
+        (full,) = _bind(request, [*before, cotangent], (*levels, gradient))
+    elif value:
+        rest = levels[: i - n_parts] + levels[i - n_parts + 1 :]
+        (full,) = _bind(
+            request, [*before, *after, cotangent], rest, levels[i - n_parts], value=False
+        )
+    else:
+        swapped = (*levels[: i - n_parts], gradient, *levels[i - n_parts + 1 :])
+        (full,) = _bind(
+            request, [*before, cotangent, *after], swapped, levels[i - n_parts], value=False
+        )
+    result[i] = _sum_to(full, operands[i].aval.shape)
+    return result
+
+
+def _sum_to(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Sum over the axes along which an operand of ``shape`` was broadcast."""
+    axes = tuple(d for d, size in enumerate(shape) if size == 1 and x.shape[d] != 1)
+    return jnp.sum(x, axis=axes, keepdims=True) if axes else x
+
+
+# --- batching
+
+
+def _batch(args: Sequence[Any], dims: Sequence[Any], **params: Any) -> tuple[Any, list[int]]:
+    moved = [
+        jnp.expand_dims(x, 0) if d is None else jnp.moveaxis(x, d, 0)
+        for x, d in zip(args, dims, strict=True)
+    ]
+    outputs = tower_p.bind(*moved, **params)
+    return outputs, [0] * len(outputs)
+
+
+tower_p.def_impl(_impl)
+tower_p.def_abstract_eval(_abstract_eval)
+mlir.register_lowering(tower_p, _lower_elsewhere)
+mlir.register_lowering(tower_p, _lower_cpu, platform="cpu")
+ad.primitive_jvps[tower_p] = _jvp
+ad.primitive_transposes[tower_p] = _transpose
+batching.primitive_batchers[tower_p] = _batch
