@@ -221,9 +221,9 @@ void read_state(py::handle value, Index length, const Where& where,
   }
   const bool fits = length < 0 ? !state.empty() : ssize(state) == length;
   if (exact && fits) return;
-  fail(where() + " is " + found_text(value) + ", expected a list " +
-       (length < 0 ? "of at least one" : "of length " + std::to_string(length) + " with") +
-       " whole numbers from -2147483648 to 2147483647");
+  fail(where() + " is " + found_text(value) +
+       ", expected a list of whole numbers from -2147483648 to 2147483647" +
+       (length < 0 ? ", at least one" : ", of length " + std::to_string(length)));
 }
 
 void read_weight(py::handle value, const Where& where, Weight& weight) {
