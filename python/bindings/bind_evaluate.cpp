@@ -28,6 +28,8 @@ constexpr std::pair<const char*, Quantity> kQuantities[] = {
     {"sf", Quantity::sf},
     {"state_probability", Quantity::state_probability},
     {"accumulated_occupancy", Quantity::accumulated_occupancy},
+    {"logpdf", Quantity::logpdf},
+    {"logsf", Quantity::logsf},
 };
 constexpr std::pair<const char*, KernelKind> kKernels[] = {
     {"auto", KernelKind::automatic}, {"reference", KernelKind::reference},

@@ -24,7 +24,14 @@ enum class Quantity : int {
   sf = 6,              // (n_times)
   state_probability = 7,      // (n_times, n_vertices)
   accumulated_occupancy = 8,  // (n_times, n_vertices)
+  logpdf = 9,                 // (n_times)
+  logsf = 10,                 // (n_times)
 };
+
+// Quantities that take times.
+[[nodiscard]] constexpr bool is_density(Quantity quantity) noexcept {
+  return quantity >= Quantity::pdf;
+}
 
 enum class Part : int { theta = 0, rewards = 1, times = 2 };
 inline constexpr int kMaxLevels = 2;  // derivative orders: value + 2, gradient + 2

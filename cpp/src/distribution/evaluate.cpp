@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "distribution/job.h"
 #include "kernel/float_state.h"
@@ -14,9 +15,14 @@ namespace {
 
 constexpr Index kBlocksPerTask = 4;
 
-bool uses_times(Quantity quantity) { return quantity >= Quantity::pdf; }
 bool uses_rewards(Quantity quantity) {
   return quantity == Quantity::moments || quantity == Quantity::cross_moments;
+}
+
+Quantity without_logarithm(Quantity quantity) {
+  return quantity == Quantity::logpdf  ? Quantity::pdf
+         : quantity == Quantity::logsf ? Quantity::sf
+                                       : quantity;
 }
 
 void check(bool holds, const std::string& text) {
@@ -37,7 +43,7 @@ void check_request(const Program& program, const Request& request, Index n_batch
         "only moments have an order above 1");
   check(request.n_rewards == -1 || (request.n_rewards >= 1 && uses_rewards(request.quantity)),
         "n_rewards is " + std::to_string(request.n_rewards) + " for this quantity");
-  check(uses_times(request.quantity) == (request.n_times > 0), "n_times does not fit the quantity");
+  check(is_density(request.quantity) == (request.n_times > 0), "n_times does not fit the quantity");
   check(!fused || (request.levels.empty() && output_size(program, request) == 1),
         "value and gradient together need a scalar output and no tangent");
   std::vector<Part> expected{Part::theta};
@@ -148,8 +154,12 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
     status = own_status;
   }
   const detail::Backend backend = backend_of(request.kernel);
-  const detail::Job job{&program, &request, batch_shape, operands,
-                        results,  status,   n_rows,      output_size(program, request)};
+  std::optional<detail::TransitionLayout> layout;
+  if (is_density(request.quantity)) {
+    layout = detail::make_transition_layout(program, without_logarithm(request.quantity));
+  }
+  const detail::Job job{&program, &request, batch_shape, operands, results, status, n_rows,
+                        output_size(program, request), layout ? &*layout : nullptr};
   const FloatState state;
   const Index rows_per_task = backend.lanes * kBlocksPerTask;
   parallel_for((n_rows + rows_per_task - 1) / rows_per_task, request.threads, [&](Index task) {

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "distribution/uniformization_layout.h"
 #include "phasic/evaluate.h"
 
 namespace phasic::detail {
@@ -16,6 +17,7 @@ struct Job {
   Span<RowStatus> status;        // (n_rows)
   Index n_rows;
   Index output_size;
+  const TransitionLayout* layout;  // of density quantities, else nullptr
 
   // Where item `row` of an operand starts.
   [[nodiscard]] Index offset(const Operand& operand, Index row) const noexcept {

@@ -21,7 +21,12 @@ class RowCheck {
 
   RowStatus status[kLanes];
 
-  void begin() { std::fill(status, status + kLanes, RowStatus::ok); }
+  void begin() {
+    std::fill(status, status + kLanes, RowStatus::ok);
+    for (auto& positions : trapped_) {
+      positions.clear();
+    }
+  }
 
   void require_finite(const T* values, Index count) {
     Base total(0.0);
@@ -60,7 +65,6 @@ class RowCheck {
     for (int i = 0; i < kLanes; ++i) {
       const bool ordinary = lane(elimination.least_inverse, i) >= 1 / kPivotLimit &&
                             lane(elimination.largest_inverse, i) <= kPivotLimit;
-      trapped_[at(i)].clear();
       if (status[i] == RowStatus::ok && (!ordinary || program.structural_trap)) {
         classify(program, theta, i);
       }

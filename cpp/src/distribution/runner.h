@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "distribution/density.h"
 #include "distribution/job.h"
 #include "distribution/quantities.h"
 #include "distribution/row_check.h"
@@ -22,7 +23,11 @@ class Runner {
       : job_(job), program_(*job.program), request_(*job.request) {
     const bool adjoint = request_.gradient >= 0;
     elimination_.resize(program_, EliminationQuantity<T>::keep(program_, request_), adjoint);
-    quantity_.resize(program_, request_, adjoint);
+    if (is_density(request_.quantity)) {
+      density_.resize(program_, request_, *job.layout);
+    } else {
+      quantity_.resize(program_, request_, adjoint);
+    }
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
     const Index n_rewards = std::max<Index>(request_.n_rewards, 1);
@@ -48,9 +53,13 @@ class Runner {
     check_.begin();
     gather();
     elimination_.set_theta(theta_);
-    check_.require_weights(program_, elimination_, theta_, false);
-    quantity_.forward(elimination_, rewards_.data(), out_.data());
-    check_.find_traps(program_, elimination_, theta_);
+    check_.require_weights(program_, elimination_, theta_, is_density(request_.quantity));
+    if (is_density(request_.quantity)) {
+      density_.forward(elimination_, check_, times_, out_);
+    } else {
+      quantity_.forward(elimination_, rewards_.data(), out_.data());
+      check_.find_traps(program_, elimination_, theta_);
+    }
     if (request_.value) {
       write_value();
     }
@@ -143,7 +152,11 @@ class Runner {
     elimination_.clear_results_adjoint();
     std::fill(rewards_bar_.begin(), rewards_bar_.end(), T(0.0));
     std::fill(times_bar_.begin(), times_bar_.end(), T(0.0));
-    quantity_.reverse(elimination_, rewards_.data(), out_bar_.data(), rewards_bar_.data());
+    if (is_density(request_.quantity)) {
+      density_.reverse(elimination_, out_bar_, times_bar_);
+    } else {
+      quantity_.reverse(elimination_, rewards_.data(), out_bar_.data(), rewards_bar_.data());
+    }
   }
 
   // --- lanes to results
@@ -162,9 +175,12 @@ class Runner {
         }
         continue;
       }
+      const bool is_log =
+          request_.quantity == Quantity::logpdf || request_.quantity == Quantity::logsf;
       double total = 0;
       for (Index m = 0; m < job_.output_size; ++m) {
-        total += lane(primal(out_[at(m)]), lane_index) * 0.0;
+        const double value = lane(primal(out_[at(m)]), lane_index);
+        total += is_log && value == -std::numeric_limits<double>::infinity() ? 0.0 : value * 0.0;
       }
       if (check_.status[i] == RowStatus::ok && total != 0) {
         check_.status[i] = RowStatus::out_of_range;
@@ -245,6 +261,7 @@ class Runner {
   const Request& request_;
   Elimination<T> elimination_;
   EliminationQuantity<T> quantity_;
+  DensityQuantity<T> density_;
   RowCheck<T> check_;
   Index first_row_ = 0, n_rows_ = 0;
   Index offset_[kLanes] = {};
