@@ -12,7 +12,7 @@ namespace {
 
 // NumPy's scalar types, looked up once.
 struct NumpyTypes {
-  py::object generic, integer, floating, masked_array;
+  py::object generic, integer, floating, masked_array, asarray;
 };
 
 const NumpyTypes& numpy_types() {
@@ -21,7 +21,7 @@ const NumpyTypes& numpy_types() {
       .call_once_and_store_result([] {
         const py::module_ numpy = py::module_::import("numpy");
         return NumpyTypes{numpy.attr("generic"), numpy.attr("integer"), numpy.attr("floating"),
-                          numpy.attr("ma").attr("MaskedArray")};
+                          numpy.attr("ma").attr("MaskedArray"), numpy.attr("asarray")};
       })
       .get_stored();
 }
@@ -204,9 +204,12 @@ bool read_array(py::handle value, py::array& result, const Where& where) {
       !py::hasattr(value, "__array__")) {
     return false;
   }
-  const auto array = py::array::ensure(value);
-  if (!array) return false;
-  result = array;
+  try {
+    result = numpy_types().asarray(value);
+  } catch (const py::error_already_set& error) {
+    if (error.matches(PyExc_TypeError) || error.matches(PyExc_ValueError)) return false;
+    throw;
+  }
   return true;
 }
 

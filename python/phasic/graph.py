@@ -1,7 +1,7 @@
 """State graphs: built by hand or explored from a callback, serialized, cloned and pickled.
 
-1. A `Graph` holds a native builder, a native finished graph, or both; the finished one is made
-   when it is first needed and dropped when the builder changes.
+1. A `Graph` holds a native builder, a native finished graph, or both (equal then): the finished
+   one is made when it is first needed and dropped when the builder changes.
 2. `Vertex` and `Edge` are light views: a vertex is a graph and an index.
 3. Everything per vertex or per edge happens natively; this module only dispatches. A lock makes
    one graph usable from several threads.
@@ -232,6 +232,7 @@ class Graph:
         with self._lock:
             if self._finished is None:
                 self._finished = self._change().freeze()
+                self._builder = None  # a change makes it anew; both would double the memory
             return self._finished
 
     def _read(self) -> _core.Graph | _core.GraphBuilder:

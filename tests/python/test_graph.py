@@ -10,6 +10,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -168,6 +170,31 @@ def test_other_weights_are_rejected_and_change_nothing(weight: Any, message: str
     with pytest.raises(ValueError, match=message):
         one.add_edge(three, weight)
     assert graph.to_json() == text
+
+
+def test_objects_that_offer_an_array_are_read() -> None:
+    graph = Graph(2)
+    one = graph.find_or_create_vertex(jnp.array([1, 0]))
+    two = graph.find_or_create_vertex([2, jnp.array(0)])
+    assert graph.states().tolist() == [[0, 0], [1, 0], [2, 0]]
+    graph.starting_vertex().add_edge(one, jnp.array(0.5))
+    one.add_edge(two, jnp.array([0.5, 2.0]))
+    one.add_edge(one, [jnp.float32(1.0), 2])
+    assert graph.serialize()["param_edges"].tolist() == [[1, 1, 1.0, 2.0], [1, 2, 0.5, 2.0]]
+
+    class Broken:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __array__(self, *args: Any, **kwargs: Any) -> Any:
+            raise self.error
+
+    with pytest.raises(ValueError, match=r"weight is .*Broken.*, expected a number"):
+        one.add_edge(two, Broken(TypeError("no")))
+    with pytest.raises(KeyboardInterrupt):
+        one.add_edge(two, Broken(KeyboardInterrupt()))
+    with pytest.raises(ValueError, match=r"weight is .*Tracer.*, expected a number"):
+        jax.jit(lambda x: one.add_edge(two, x))(1.0)
 
 
 @pytest.mark.parametrize(
