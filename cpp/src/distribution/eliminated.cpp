@@ -53,10 +53,13 @@ void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
       pivot += weight;
     }
     rate[at(v)] = pivot / reward[at(v)];
+    if (pivot == 0) {  // a trap: edges into it stay
+      continue;
+    }
     for (Index l = trace.lower_begin[at(k)]; l < trace.lower_begin[at(k + 1)]; ++l) {
       const std::int64_t i = vertex_of[trace.lower[at(l)]];
       const auto to_v = rows[at(i)].find(v);
-      const double f = pivot > 0 ? to_v->second / pivot : 0.0;
+      const double f = to_v->second / pivot;
       rows[at(i)].erase(to_v);
       reward[at(i)] += f * reward[at(v)];
       for (const auto& [target, weight] : rows[at(v)]) {
@@ -66,7 +69,7 @@ void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
       }
     }
     for (auto& [target, weight] : rows[at(v)]) {
-      weight = pivot > 0 ? weight / pivot : 0.0;
+      weight /= pivot;
     }
   }
 }

@@ -431,7 +431,7 @@ class Elimination {
   }
 
   static void factor_single(const View& v, const Supernode& node) {
-    const T* row = v.slot + node.rows + 1;  // exit, then upper
+    T* row = v.slot + node.rows + 1;  // exit, then upper
     const Index columns = Index{1} + node.n_upper;
     T pivot = row[0];
     for (Index j = 1; j < columns; ++j) {
@@ -439,9 +439,11 @@ class Elimination {
     }
     const T inverse = reciprocal_or_zero(pivot);
     v.inverse[node.first] = inverse;
+    row[0] += exit_of_trap(inverse);
+    const T multiplier = or_one(inverse);
     const std::int32_t* update = v.code.update_slot.data() + node.update;
     for (Index i = 0; i < node.n_lower; ++i) {
-      const T f = v.slot[node.lower + i] * inverse;
+      const T f = v.slot[node.lower + i] * multiplier;
       v.slot[node.lower + i] = f;
       for (Index j = 0; j < columns; ++j) {
         v.slot[*update++] += f * row[j];
@@ -453,7 +455,7 @@ class Elimination {
     const T* row = v.slot + node.rows + 1;
     T* row_bar = v.slot_bar + node.rows + 1;
     const Index columns = Index{1} + node.n_upper;
-    const T inverse = v.inverse[node.first];
+    const T inverse = v.inverse[node.first], multiplier = or_one(inverse);
     T pivot_bar = v.pivot_bar[node.first];
     const std::int32_t* update = v.code.update_slot.data() + node.update;
     for (Index i = 0; i < node.n_lower; ++i) {
@@ -464,7 +466,7 @@ class Elimination {
         f_bar += bar * row[j];
         row_bar[j] += f * bar;
       }
-      v.slot_bar[node.lower + i] = f_bar * inverse;
+      v.slot_bar[node.lower + i] = f_bar * multiplier;
       pivot_bar -= (f_bar * f) * inverse;
     }
     for (Index j = 0; j < columns; ++j) {

@@ -58,8 +58,12 @@ class FrontFactor {
       multiply_add<T>(Strided<const T>{rows + p0, row_stride, 1},
                       Strided<const T>{rows_ + p0 * stride_ + c, stride_, 1},
                       Strided<T>{rows + c, row_stride, 1}, n, end - c, c - p0);
+      T multiplier[kGroup];
+      for (Index r = c; r < end; ++r) {
+        multiplier[r - c] = or_one(inverse_[r]);
+      }
       for (Index i = 0; i < n; ++i) {
-        divide_row(rows + i * row_stride, c, end);
+        divide_row(rows + i * row_stride, multiplier, c, end);
       }
     }
     multiply_add<T>(Strided<const T>{rows + p0, row_stride, 1},
@@ -67,9 +71,9 @@ class FrontFactor {
                     Strided<T>{rows + p1, row_stride, 1}, n, n_columns - p1, p1 - p0);
   }
 
-  void divide_row(T* row, Index c, Index end) {
+  void divide_row(T* row, const T* multiplier, Index c, Index end) {
     for (Index r = c; r < end; ++r) {
-      const T f = row[r] * inverse_[r];
+      const T f = row[r] * multiplier[r - c];
       row[r] = f;
       for (Index q = r + 1; q < end; ++q) {
         row[q] += f * rows_[r * stride_ + q];
@@ -86,9 +90,11 @@ class FrontFactor {
         pivot += row[c];
       }
       inverse_[r] = reciprocal_or_zero(pivot);
+      row[width_] += exit_of_trap(inverse_[r]);
+      const T multiplier = or_one(inverse_[r]);
       for (Index i = r + 1; i < end; ++i) {
         T* other = rows_ + i * stride_;
-        const T f = other[r] * inverse_[r];
+        const T f = other[r] * multiplier;
         other[r] = f;
         for (Index c = r + 1; c < stride_; ++c) {
           other[c] += f * row[c];
@@ -191,7 +197,7 @@ class FrontAdjoint {
   }
 
   void finish_multiplier(T* row, T* bar, Index r, const T& f_bar) {
-    bar[r] = f_bar * inverse_[r];
+    bar[r] = f_bar * or_one(inverse_[r]);
     pivot_bar_[r] -= (f_bar * row[r]) * inverse_[r];
   }
 

@@ -150,6 +150,29 @@ Dual<T> reciprocal_or_zero(const Dual<T>& s) {
   return {r, -(r * r * s.tangent)};
 }
 
+// What takes the place of a reciprocal pivot of 0 where multipliers are formed, and the exit rate that
+// goes with it: the last vertex of a trap has nothing left to leave by, so it gets exit rate 1, which
+// no absorbing vertex sees. What flows into the trap then counts as leaving where it came from.
+inline double or_one(double inverse) { return inverse == 0 ? 1 : inverse; }
+inline double exit_of_trap(double inverse) { return inverse == 0 ? 1 : 0; }
+template <int W>
+Vec<W> or_one(Vec<W> inverse) {
+  return Vec<W>(inverse.x == 0.0 ? typename Vec<W>::Storage{} + 1.0 : inverse.x);
+}
+template <int W>
+Vec<W> exit_of_trap(Vec<W> inverse) {
+  using V = typename Vec<W>::Storage;
+  return Vec<W>(inverse.x == 0.0 ? V{} + 1.0 : V{});
+}
+template <class T>
+Dual<T> or_one(const Dual<T>& inverse) {
+  return {or_one(inverse.value), inverse.tangent};  // the tangent of 0 is 0
+}
+template <class T>
+Dual<T> exit_of_trap(const Dual<T>& inverse) {
+  return {exit_of_trap(inverse.value), T(0.0)};
+}
+
 inline double elementwise_max(double a, double b) { return a > b ? a : b; }
 template <int W>
 Vec<W> elementwise_max(Vec<W> a, Vec<W> b) { return Vec<W>(a.x > b.x ? a.x : b.x); }
