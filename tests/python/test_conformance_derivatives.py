@@ -5,10 +5,6 @@ Tolerance 1e-9 of the largest entry, as the contract says; elasticities of stiff
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,72 +14,63 @@ from conformance import (
     CASES,
     WITH_PARAMETERS,
     assert_near,
-    derivative,
     derivative_scale,
-    distribution,
     largest,
-    make_distribution,
+    native,
+    program,
+    record,
     truth,
 )
 from model_cases import Case
 
+THETA = ("theta", "theta")
+
 
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
-def test_gradient_and_hessian_of_the_expectation(name: str) -> None:
+def test_gradients_and_hessians_of_moments(name: str) -> None:
     case = CASES[name]
-    exact = truth(case, "moments", 2, rewards=case.rewards)
-    exact = [array[:, :, 0] for array in exact]
+    exact = truth(case, "moments", 2, rewards=case.rewards, k=3)
     for order in (1, 2):
-        function = partial(distribution(name).expectation, rewards=case.rewards)
-        found = derivative(function, case, order)
+        found = native(
+            program(name), case, "moments", THETA[:order], rewards=case.rewards, k=3
+        ).reshape(exact[order].shape)
         assert_near(found, exact[order], 1e-9, derivative_scale(case, exact[: order + 1], order))
 
 
-@pytest.mark.parametrize("name", WITH_PARAMETERS[::3])
-def test_derivatives_of_higher_moments(name: str) -> None:
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_gradients_and_hessians_of_cross_moments(name: str) -> None:
     case = CASES[name]
-    exact = truth(case, "moments", 2, rewards=case.rewards, k=4)
+    exact = truth(case, "cross", 2, rewards=case.rewards)
     for order in (1, 2):
-        found = derivative(lambda th: distribution(name).moments(th, 4, case.rewards), case, order)
-        assert_near(found, exact[order], 1e-9, derivative_scale(case, exact[: order + 1], order))
-
-
-@pytest.mark.parametrize("name", WITH_PARAMETERS[1::3])
-def test_derivatives_of_covariances(name: str) -> None:
-    case = CASES[name]
-    exact = truth(case, "covariance", 2, rewards=case.rewards)
-    products = truth(case, "cross", 2, rewards=case.rewards)  # what the difference is taken of
-    for order in (1, 2):
-        found = derivative(lambda th: distribution(name).covariance(th, case.rewards), case, order)
-        scale = 1e-3 * derivative_scale(case, products[: order + 1], order)
-        scale = np.maximum(largest(exact[order], order), scale)
-        assert_near(found, exact[order], 1e-9, scale)
+        found = native(program(name), case, "cross_moments", THETA[:order], rewards=case.rewards)
+        scale = derivative_scale(case, exact[: order + 1], order)
+        assert_near(found.reshape(exact[order].shape), exact[order], 1e-9, scale)
 
 
 @pytest.mark.parametrize("quantity", ["sojourn", "absorption"])
-@pytest.mark.parametrize("name", WITH_PARAMETERS[2::3])
-def test_derivatives_of_sojourn_and_absorption(name: str, quantity: str) -> None:
+@pytest.mark.parametrize("name", WITH_PARAMETERS[::2])
+def test_gradients_and_hessians_of_sojourn_and_absorption(name: str, quantity: str) -> None:
     case = CASES[name]
     exact = truth(case, quantity, 2)
-    methods = {"sojourn": "expected_sojourn", "absorption": "absorption_probability"}
     for order in (1, 2):
-        found = derivative(getattr(distribution(name), methods[quantity]), case, order)
-        scale = derivative_scale(case, exact[: order + 1], order)
+        found = native(program(name), case, quantity, THETA[:order])
+        scale = derivative_scale(case, exact[: order + 1], order + (quantity == "absorption"))
         assert_near(found, exact[order], 1e-9, scale)
 
 
-@pytest.mark.parametrize("name", list(CASES)[::4])
-def test_derivatives_in_the_rewards(name: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_in_the_rewards(name: str) -> None:
     case = CASES[name]
-    theta = case.thetas[0] if case.thetas.shape[1] else None
-    methods = {
-        "moments": lambda r: distribution(name).moments(theta, 3, r),
-        "covariance": lambda r: distribution(name).covariance(theta, r),
-    }
-    for quantity, function in methods.items():
-        _, exact = oracle.reward_gradient(case.graph, case.thetas[0], quantity, case.rewards, k=3)
-        found = np.asarray(jax.jacrev(function)(jnp.asarray(case.rewards)))
-        assert_near(found, exact, 1e-9, largest(exact, 2))
+    for quantity, k in (("moments", 3), ("cross", 1)):
+        exact = np.stack(
+            [
+                oracle.reward_gradient(case.graph, theta, quantity, case.rewards, k=k)[1]
+                for theta in case.thetas
+            ]
+        )
+        named = {"moments": "moments", "cross": "cross_moments"}[quantity]
+        found = native(program(name), case, named, ("rewards",), rewards=case.rewards, k=k)
+        assert_near(found.reshape(exact.shape), exact, 1e-9, largest(exact, 2))
 
 
 def eliminated(weights: np.ndarray, exits: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -125,7 +112,7 @@ def test_stiff_elasticities_where_the_implicit_adjoint_is_lost(kind: str) -> Non
         exact, gradient = (a[0, 0] for a in oracle.evaluate(case.graph, theta, "moments", order=1))
         elasticity = theta * gradient / exact
         np.testing.assert_allclose(elasticity.sum(), -1.0, rtol=1e-13)  # x is homogeneous
-        found = np.asarray(jax.grad(make_distribution(case).expectation)(jnp.asarray(theta)))
+        found = native(record(case), case, "moments", ("theta",))[0, 0]
         np.testing.assert_allclose(theta * found / exact, elasticity, rtol=0, atol=1e-12)
 
         textbook, means = textbook_gradient(case)
