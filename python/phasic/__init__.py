@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from phasic._errors import BudgetError, CacheCorruptionError, InternalError
+from phasic._jax_runtime import require_jax
 from phasic._version import __version__
 from phasic.callback import callback
 from phasic.graph import Edge, Graph, Vertex
@@ -36,6 +37,8 @@ _MODULES = ("hierarchical_trace_cache", "trace_elimination")
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"phasic.{name}")
+    if name == "PhaseType":
+        require_jax("phasic.PhaseType")
     if name in _HOMES:
         found = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = found

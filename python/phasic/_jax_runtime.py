@@ -5,6 +5,7 @@ JAX is imported inside the functions only.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 import threading
@@ -17,6 +18,21 @@ JAXLIB_FLOOR = (0, 8)
 
 _lock = threading.Lock()
 _registered: set[str] = set()
+
+
+def jax_is_available() -> bool:
+    """Return whether JAX can be imported here."""
+    try:
+        importlib.import_module("jax")
+    except ImportError:
+        return False
+    return True
+
+
+def require_jax(what: str) -> None:
+    """Raise ``ImportError`` naming what needs JAX, unless JAX can be imported."""
+    if not jax_is_available():
+        raise ImportError(f"{what} needs JAX, which cannot be imported: pip install jax")
 
 
 def check_jaxlib(version: str) -> None:
@@ -46,4 +62,4 @@ def register_targets() -> None:
             _registered.add(name)
 
 
-__all__ = ["JAXLIB_FLOOR", "check_jaxlib", "register_targets"]
+__all__ = ["check_jaxlib", "jax_is_available", "register_targets", "require_jax"]

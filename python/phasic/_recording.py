@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -22,20 +21,12 @@ from typing import Any
 from phasic import _core
 from phasic._cache import TraceCache, check_digest
 from phasic._errors import CacheCorruptionError
+from phasic._jax_runtime import jax_is_available, require_jax
 from phasic._options import RECORD_MAX_OPERATIONS, thread_count
 
 logger = logging.getLogger("phasic")
 
 STRATEGIES = ("auto", "vmap", "pmap", "sequential")
-
-
-def jax_is_available() -> bool:
-    """Return whether JAX can be imported here."""
-    try:
-        importlib.import_module("jax")
-    except ImportError:
-        return False
-    return True
 
 
 def load_trace(cache: TraceCache, digest: str) -> _core.Trace | None:
@@ -259,14 +250,10 @@ def resolve_strategy(strategy: str) -> str:
         raise ValueError(f"strategy is {strategy!r}, expected one of {', '.join(STRATEGIES)}")
     if strategy == "sequential":
         return strategy
-    if not jax_is_available():
-        if strategy != "auto":
-            raise ImportError(
-                f"strategy '{strategy}' needs JAX, which is not installed; use strategy "
-                "'sequential' or pip install jax"
-            )
+    if strategy == "auto" and not jax_is_available():
         logger.info("strategy 'auto': JAX is not installed, using 'sequential'")
         return "sequential"
+    require_jax(f"strategy '{strategy}' (unlike 'sequential')")
     from phasic import _record_jax
 
     n_devices = len(_record_jax.cpu_devices())
@@ -311,4 +298,4 @@ def record(
     return {digest: batch.traces[digest] for digest in units}
 
 
-__all__ = ["STRATEGIES", "jax_is_available", "load_trace", "log_counts", "record"]
+__all__ = ["STRATEGIES", "load_trace", "log_counts", "record"]

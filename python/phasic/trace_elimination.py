@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from phasic import _core
 from phasic._graphs import check_program, native_graph
+from phasic._jax_runtime import require_jax
 from phasic._options import EvaluationOptions
 from phasic.graph import Graph
 
@@ -153,6 +154,7 @@ def evaluate_trace_jax(trace: Trace, params: Any = None) -> TraceQuantities:
 @lru_cache(maxsize=16)
 def _distribution(trace: Trace) -> PhaseType:
     """Return the distribution of a trace, kept so that repeated calls are compiled once."""
+    require_jax("evaluate_trace_jax")
     from phasic.phase_type import PhaseType
 
     return PhaseType.from_trace(trace)
@@ -236,6 +238,7 @@ def trace_to_log_likelihood(
     ValueError
         If it is a component's trace, or the data have a wrong shape or value.
     """
+    require_jax("trace_to_log_likelihood")
     from phasic.phase_type import PhaseType
 
     distribution = PhaseType.from_trace(check_program(trace), discrete=discrete, options=options)
