@@ -111,7 +111,7 @@ class Vertex:
             )
         return float(total + np.sum(coefficients, axis=0) @ values)
 
-    def add_edge(self, to: Vertex, weight: float | Sequence[float] | npt.NDArray[Any]) -> None:
+    def add_edge(self, to: Vertex, weight: npt.ArrayLike) -> None:
         """Add an edge; a second one to the same vertex adds to the first.
 
         Parameters
