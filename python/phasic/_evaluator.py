@@ -29,6 +29,9 @@ from phasic._quantities import Call, quantity_function
 _TRAPPED = 5
 _OVER_BUDGET = 8
 
+# Infinite for good arguments: the time in trapped states, the logarithm of 0.
+_MAY_BE_INFINITE = (Quantity.SOJOURN, Quantity.LOGPDF, Quantity.LOGSF)
+
 _Key = tuple[str, Form, int, bool]
 
 
@@ -122,7 +125,8 @@ class Evaluator:
 
 
 def _is_regular(request: Request, value: jax.Array) -> jax.Array:
-    if request.quantity == Quantity.SOJOURN:  # infinite at trapped states
+    """Tell whether a native value can come from good rows only."""
+    if request.quantity in _MAY_BE_INFINITE:
         return ~jnp.isnan(value).any()
     return jnp.isfinite(value).all()
 

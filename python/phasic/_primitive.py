@@ -54,6 +54,8 @@ class Quantity(enum.IntEnum):
     SF = 6
     STATE_PROBABILITY = 7
     ACCUMULATED_OCCUPANCY = 8
+    LOGPDF = 9
+    LOGSF = 10
 
 
 class Part(enum.IntEnum):

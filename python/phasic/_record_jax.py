@@ -72,6 +72,10 @@ def _power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
+def _width(units: Units) -> int:
+    return _power_of_two(max(len(text) for _, text in units))
+
+
 def _pad(units: Units, n_rows: int, width: int) -> Arrays:
     """Lay the units out as arrays of ``n_rows`` rows with texts of ``width`` bytes."""
     texts = np.zeros((n_rows, width), np.uint8)
@@ -92,7 +96,7 @@ def _batches(units: Units, n_shards: int) -> Iterator[Units]:
     start = 0
     while start < len(units):
         end, total = start, 0
-        width = _power_of_two(len(units[start][1]))
+        width = _width(units[start:])
         while end < len(units):
             total += len(units[end][1])
             padded = width * (end - start + 1)
@@ -133,7 +137,7 @@ def record_vmap(units: Units, ticket: int, threads: int) -> None:
     register_targets()
     device = cpu_devices()[0]
     for batch in _batches(units, 1):
-        arrays = _pad(batch, _power_of_two(len(batch)), _power_of_two(len(batch[0][1])))
+        arrays = _pad(batch, _power_of_two(len(batch)), _width(batch))
         jax.block_until_ready(_one_call(ticket, threads)(*jax.device_put(arrays, device)))
 
 
@@ -143,8 +147,7 @@ def record_pmap(units: Units, ticket: int, threads: int, devices: Sequence[Any])
     n = len(devices)
     for batch in _batches(units, n):
         n_rows = _power_of_two(-(-len(batch) // n))
-        width = _power_of_two(len(batch[0][1]))
-        shards = [_pad(batch[device::n], n_rows, width) for device in range(n)]
+        shards = [_pad(batch[device::n], n_rows, _width(batch)) for device in range(n)]
         arrays = [np.stack(column) for column in zip(*shards, strict=True)]
         jax.block_until_ready(_call_a_device(ticket, threads, tuple(devices))(*arrays))
 

@@ -139,22 +139,36 @@ def _run_interruptibly(work: Callable[[], None], stop: Callable[[], None]) -> No
     every JAX transformation that the caller may be in.
     """
     raised: list[BaseException] = []
+    gate = threading.Lock()
+    began, done = threading.Event(), threading.Event()
 
     def run() -> None:
+        with gate:
+            if done.is_set():  # interrupted before anything began
+                return
+            began.set()
         try:
             work()
         except BaseException as error:
             raised.append(error)
+        finally:
+            done.set()
 
-    worker = threading.Thread(target=run, name="phasic-record", daemon=True)
-    worker.start()
     interrupt: KeyboardInterrupt | None = None
-    while worker.is_alive():
+    try:
+        threading.Thread(target=run, name="phasic-record", daemon=True).start()
+    except KeyboardInterrupt as error:
+        interrupt = error
+    while not done.is_set():
         try:
-            worker.join()
+            if interrupt is not None:
+                stop()
+                with gate:
+                    if not began.is_set():
+                        done.set()
+            done.wait()
         except KeyboardInterrupt as error:
             interrupt = error
-            stop()
     if interrupt is not None:
         raise interrupt
     if raised:
