@@ -79,7 +79,7 @@ void check_request(const Program& program, const Request& request, Index n_batch
 bool machine_has(KernelKind kind) {
 #if defined(__x86_64__)
   if (kind == KernelKind::avx512) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+    return machine_has(KernelKind::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl");
   }
   if (kind == KernelKind::avx2) {
@@ -89,7 +89,7 @@ bool machine_has(KernelKind kind) {
   return kind == KernelKind::baseline || kind == KernelKind::reference;
 }
 
-detail::Backend backend_of(KernelKind kind) {
+detail::Backend backend_of(KernelKind kind, bool has_levels) {
   if (kind == KernelKind::automatic) {
     kind = machine_has(KernelKind::avx512) ? KernelKind::avx512
            : machine_has(KernelKind::avx2) ? KernelKind::avx2
@@ -99,7 +99,7 @@ detail::Backend backend_of(KernelKind kind) {
   switch (kind) {
 #if defined(__x86_64__)
     case KernelKind::avx512:
-      return detail::avx512_backend();
+      return has_levels ? detail::avx2_backend() : detail::avx512_backend();
     case KernelKind::avx2:
       return detail::avx2_backend();
 #endif
@@ -153,7 +153,7 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
     own_status.resize(at(n_rows));
     status = own_status;
   }
-  const detail::Backend backend = backend_of(request.kernel);
+  const detail::Backend backend = backend_of(request.kernel, !request.levels.empty());
   std::optional<detail::TransitionLayout> layout;
   if (is_density(request.quantity)) {
     layout = detail::make_transition_layout(program, without_logarithm(request.quantity));

@@ -269,6 +269,13 @@ class Runner {
   std::vector<T> rewards_bar_, times_bar_, out_bar_;
 };
 
+// Values and gradients.
+template <class Base>
+void run_values(const detail::Job& job, Index begin, Index end) {
+  Runner<Base>(job).run(begin, end);
+}
+
+// The same and their derivatives along one or two directions.
 template <class Base>
 void run_rows(const detail::Job& job, Index begin, Index end) {
   switch (job.request->levels.size()) {

@@ -82,10 +82,10 @@ class Elimination {
   // Loads the weights of block b and eliminates it.
   void factor(Index b) {
     const View v = view(b);
-    load(v);
-    if (v.code.n == 1) {  // its two slots are (unused, exit)
-      v.inverse[0] = reciprocal_or_zero(v.slot[1]);
+    if (v.code.n == 1) {
+      v.inverse[0] = reciprocal_or_zero(load_single(v));
     } else {
+      load(v);
       for (const Supernode& node : v.code.supernodes) {
         if (node.width == 1) {
           factor_single(v, node);
@@ -221,6 +221,10 @@ class Elimination {
     const View v = view(b);
     T* yb = y + v.first;
     T* zb = z + v.first;
+    if (v.code.n == 1) {
+      zb[0] = yb[0] * v.inverse[0];
+      return push_across(v, y, zb);
+    }
     for (const Supernode& node : v.code.supernodes) {
       const std::int32_t* upper = v.code.upper_step.data() + node.upper_list;
       for (Index t = 0; t < node.width; ++t) {
@@ -248,14 +252,7 @@ class Elimination {
                      t);
       }
     }
-    for (Index k = 0; k < v.code.n; ++k) {
-      const Index position = v.first + k;
-      for (Index a = program_->across_begin[at(position)];
-           a < program_->across_begin[at(position + 1)]; ++a) {
-        const Index e = program_->across[at(a)];
-        y[program_->out_target[at(e)]] += zb[k] * v.edge[e - v.first_edge];
-      }
-    }
+    push_across(v, y, zb);
   }
 
   // Adjoint of solve_transposed for block b; blocks in ascending order. z_bar is consumed; alpha_bar
@@ -266,15 +263,12 @@ class Elimination {
     const T* zb = z + v.first;
     T* zb_bar = z_bar + v.first;
     T* ab_bar = alpha_bar + v.first;
-    for (Index k = 0; k < v.code.n; ++k) {
-      const Index position = v.first + k;
-      for (Index a = program_->across_begin[at(position)];
-           a < program_->across_begin[at(position + 1)]; ++a) {
-        const Index e = program_->across[at(a)];
-        const T bar = alpha_bar[program_->out_target[at(e)]];
-        zb_bar[k] += v.edge[e - v.first_edge] * bar;
-        v.edge_bar[e - v.first_edge] += zb[k] * bar;
-      }
+    pull_across(v, zb, zb_bar, alpha_bar);
+    if (v.code.n == 1) {
+      const T s = zb_bar[0] * v.inverse[0];
+      ab_bar[0] = s;
+      v.pivot_bar[0] -= s * zb[0];
+      return;
     }
     for (const Supernode& node : v.code.supernodes) {
       for (Index t = 1; t < node.width; ++t) {
@@ -324,7 +318,9 @@ class Elimination {
   }
   void clear_adjoint(Index b) {
     const View v = view(b);
-    std::fill(v.slot_bar, v.slot_bar + v.code.n_slots + 1, T(0.0));
+    if (v.code.n > 1) {
+      std::fill(v.slot_bar, v.slot_bar + v.code.n_slots + 1, T(0.0));
+    }
     std::fill(v.edge_bar, v.edge_bar + v.n_edges, T(0.0));
     std::fill(v.pivot_bar, v.pivot_bar + v.code.n, T(0.0));
   }
@@ -348,24 +344,21 @@ class Elimination {
   void factor_adjoint(Index b) {
     const View v = view(b);
     if (v.code.n == 1) {
-      v.slot_bar[1] += v.pivot_bar[0];
-    } else {
-      for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
-        const Supernode& node = v.code.supernodes[at(f)];
-        if (node.width == 1) {
-          adjoint_single(v, node);
-        } else {
-          FrontAdjoint<T>(v.code, node, v.slot, v.slot_bar, v.inverse + node.first,
-                          v.pivot_bar + node.first)
-              .run();
-        }
+      const T exit_bar = v.pivot_bar[0];
+      return unload(v, [&](Index e) { return v.edge_bar[e] + exit_bar; });
+    }
+    for (Index f = ssize(v.code.supernodes) - 1; f >= 0; --f) {
+      const Supernode& node = v.code.supernodes[at(f)];
+      if (node.width == 1) {
+        adjoint_single(v, node);
+      } else {
+        FrontAdjoint<T>(v.code, node, v.slot, v.slot_bar, v.inverse + node.first,
+                        v.pivot_bar + node.first)
+            .run();
       }
     }
-    const Program& p = *program_;
-    for (Index e = 0; e < v.n_edges; ++e) {
-      add_weight_adjoint(v.first_edge + e,
-                         v.edge_bar[e] + v.slot_bar[p.out_slot[at(v.first_edge + e)]]);
-    }
+    const std::int32_t* out_slot = program_->out_slot.data() + v.first_edge;
+    unload(v, [&](Index e) { return v.edge_bar[e] + v.slot_bar[out_slot[e]]; });
   }
 
   void add_weight_adjoint(Index e, const T& bar) {
@@ -420,13 +413,96 @@ class Elimination {
             self->pivot_bar_.data() + positions};
   }
 
-  void load(const View& v) {
+  // Hands (e, weight) of the block's edges, e from 0, to use.
+  template <class Use>
+  void for_each_weight(const View& v, Use use) const {
     const Program& p = *program_;
+    const double* coef = p.out_coef.data() + v.first_edge;
+    const std::int32_t* param = p.out_param.data() + v.first_edge;
+    const T* theta = theta_.data();
+    if (p.more_coef.empty()) {
+      for (Index e = 0; e < v.n_edges; ++e) {
+        use(e, T(coef[e]) * theta[param[e]]);
+      }
+    } else {
+      for (Index e = 0; e < v.n_edges; ++e) {
+        use(e, weight(v.first_edge + e));
+      }
+    }
+  }
+
+  void load(const View& v) {
     std::fill(v.slot, v.slot + v.code.n_slots, T(0.0));
-    for (Index e = 0; e < v.n_edges; ++e) {
-      const T w = weight(v.first_edge + e);
+    const std::int32_t* out_slot = program_->out_slot.data() + v.first_edge;
+    for_each_weight(v, [&](Index e, const T& w) {
       v.edge[e] = w;
-      v.slot[p.out_slot[at(v.first_edge + e)]] += w;
+      v.slot[out_slot[e]] += w;
+    });
+  }
+
+  // Adds the block's weight adjoints, bar_of(e), to theta_bar. Runs of one parameter are summed first.
+  template <class BarOf>
+  void unload(const View& v, BarOf bar_of) {
+    const Program& p = *program_;
+    const double* coef = p.out_coef.data() + v.first_edge;
+    const std::int32_t* param = p.out_param.data() + v.first_edge;
+    if (!p.more_coef.empty() || v.n_edges == 0) {
+      for (Index e = 0; e < v.n_edges; ++e) {
+        add_weight_adjoint(v.first_edge + e, bar_of(e));
+      }
+      return;
+    }
+    T sum = T(coef[0]) * bar_of(0);
+    for (Index e = 1; e < v.n_edges; ++e) {
+      if (param[e] != param[e - 1]) {
+        theta_bar[at(param[e - 1])] += sum;
+        sum = T(0.0);
+      }
+      sum += T(coef[e]) * bar_of(e);
+    }
+    theta_bar[at(param[v.n_edges - 1])] += sum;
+  }
+
+  // A component of one vertex has no slots to fill: only its exit rate counts.
+  T load_single(const View& v) {
+    T exit(0.0);
+    for_each_weight(v, [&](Index e, const T& w) {
+      v.edge[e] = w;
+      exit += w;
+    });
+    return exit;
+  }
+
+  // y += z W over the edges that leave the block.
+  void push_across(const View& v, T* y, const T* zb) const {
+    const std::int32_t* across = program_->across.data();
+    const std::int32_t* target = program_->out_target.data();
+    const std::int32_t* begin = program_->across_begin.data() + v.first;
+    const T* edge = v.edge - v.first_edge;
+    for (Index k = 0; k < v.code.n; ++k) {
+      const T zk = zb[k];
+      for (Index a = begin[k]; a < begin[k + 1]; ++a) {
+        y[target[across[a]]] += zk * edge[across[a]];
+      }
+    }
+  }
+
+  // Its adjoint, y_bar complete behind the block.
+  void pull_across(const View& v, const T* zb, T* zb_bar, const T* y_bar) const {
+    const std::int32_t* across = program_->across.data();
+    const std::int32_t* target = program_->out_target.data();
+    const std::int32_t* begin = program_->across_begin.data() + v.first;
+    const T* edge = v.edge - v.first_edge;
+    T* edge_bar = v.edge_bar - v.first_edge;
+    for (Index k = 0; k < v.code.n; ++k) {
+      const T zk = zb[k];
+      T sum = zb_bar[k];
+      for (Index a = begin[k]; a < begin[k + 1]; ++a) {
+        const T bar = y_bar[target[across[a]]];
+        sum += edge[across[a]] * bar;
+        edge_bar[across[a]] += zk * bar;
+      }
+      zb_bar[k] = sum;
     }
   }
 

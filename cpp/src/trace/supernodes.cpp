@@ -17,8 +17,9 @@ namespace {
 // Measured costs in units of one multiply-add of a single sparse step, see docs/decisions/kernels.md.
 constexpr double kDenseMultiplyAdd = 0.28;
 constexpr double kScatteredEntry = 1.2;
-constexpr double kFrontOverhead = 12;
-constexpr double kStepOverhead = 6;
+constexpr double kSingleOverhead = 12;
+constexpr double kFrontOverhead = 60;
+constexpr double kStepOverhead = 30;
 
 struct Front {
   Index first = 0, width = 0;
@@ -30,7 +31,7 @@ double predicted_cost(Index width, Index n_upper, Index n_lower) {
   const double w = static_cast<double>(width), u = static_cast<double>(n_upper) + 1,
                l = static_cast<double>(n_lower);
   if (width == 1) {
-    return kFrontOverhead + kStepOverhead + l * (u + 1);
+    return kSingleOverhead + l * (u + 1);
   }
   // own triangle, own rows against exit and upper, lower rows against own columns, then scattered.
   const double own = w * w * w / 3 + w * w / 2 * u + w * w / 2 * l;
