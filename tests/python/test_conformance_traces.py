@@ -122,7 +122,7 @@ def test_pmap_records_on_two_threads_at_once(
 ) -> None:
     # One native thread a call, so two busy threads are the calls of two devices.
     monkeypatch.setenv("PHASIC_NUM_THREADS", "1")
-    script = WATCH.replace("SIZE", "1200")
+    script = WATCH.replace("SIZE", "2500")
     found = subprocess.run(
         [sys.executable, "-c", script, strategy],
         capture_output=True,
