@@ -34,8 +34,8 @@ import phasic
 from phasic import hierarchical_trace_cache as trace_cache
 
 DAYS_PER_YEAR = 365.25
-LOWEST_RATE, HIGHEST_RATE = 1e-7, 100.0  # per year; keeps every line search within reason
-ZERO_RATE = 1e-5  # per year; an estimate below it lies on the boundary of the model
+LOWEST_RATE, HIGHEST_RATE = 1e-10, 30.0  # per year; no shorter phases than twelve days
+ZERO_RATE = 1e-5  # per year; an estimate below it counts as zero
 Z95 = 1.959963984540054
 LogLikelihood = Callable[[jax.Array], jax.Array]
 
@@ -108,14 +108,11 @@ def record_traces(graph: phasic.Graph) -> str:
     missing, digests, _ = trace_cache.collect_missing_traces_batch(graph, min_size=1)
     trace_cache.compute_missing_traces_parallel(missing, min_size=1)
     found = len(set(digests)) - len(missing)
-    return (
-        f"{len(digests)} components, {len(set(digests))} distinct: "
-        f"{found} from the cache, {len(missing)} recorded"
-    )
+    return f"{len(set(digests))} distinct trace(s): {found} from the cache, {len(missing)} recorded"
 
 
 def rates_of(log_rates: jax.Array) -> jax.Array:
-    """Return the rates, kept within bounds that no optimum reaches except at zero."""
+    """Return the rates, within bounds that keep every step of the line search affordable."""
     return jnp.exp(jnp.clip(log_rates, math.log(LOWEST_RATE), math.log(HIGHEST_RATE)))
 
 
@@ -138,19 +135,18 @@ def starting_points(
     """Return (n_starts, 2 * n_phases - 1) log-rates: random, and the previous optimum embedded.
 
     A last phase that ends at rate m is the same as two phases that both end at rate m, whatever the
-    rate between them. So the smaller model's optimum is a point of the larger one, and the larger
-    fit cannot be worse.
+    rate between them. So the smaller model's optimum is a point of the larger one, the first start,
+    and the larger fit cannot be worse. Further starts lie near it, none of their rates at zero.
     """
     rng = np.random.default_rng([seed, n_phases])
     typical = math.log(n_phases * data.events.size / data.times.sum())
     starts = rng.normal(typical + 0.7, 1.2, (n_starts, 2 * n_phases - 1))
     if previous.size:
-        n_embedded = max(1, n_starts // 8)
-        between = np.append(typical, rng.normal(typical, 1.5, n_embedded - 1))
-        starts[:n_embedded, : n_phases - 2] = previous[: n_phases - 2]
-        starts[:n_embedded, n_phases - 2] = between
-        starts[:n_embedded, n_phases - 1 : -1] = previous[n_phases - 2 :]
-        starts[:n_embedded, -1] = previous[-1]
+        embedded = np.insert(np.append(previous, previous[-1]), n_phases - 2, typical)
+        n_near = max(1, n_starts // 8)
+        near = np.maximum(embedded, math.log(0.01)) + rng.normal(0, 0.5, (n_near, embedded.size))
+        starts[:n_near] = near
+        starts[0] = embedded
     return starts
 
 
@@ -167,28 +163,34 @@ def maximise(log_likelihood: LogLikelihood, starts: np.ndarray, max_steps: int =
 
     points, values = jax.jit(jax.vmap(climb))(jnp.asarray(starts))
     candidates = [starts[0], np.asarray(points)[np.nanargmax(values)]]
-    return max(candidates, key=lambda point: float(log_likelihood(jnp.asarray(point))))
+    return max(candidates, key=jax.jit(log_likelihood))
 
 
 def free_rates(log_rates: np.ndarray) -> np.ndarray:
-    """Return which rates are not on the boundary, that is, not estimated as zero."""
-    return np.exp(log_rates) > ZERO_RATE
+    """Return which rates are off the boundary, that is, not estimated as zero (or boundless)."""
+    rates = np.exp(log_rates)
+    return (rates > ZERO_RATE) & (rates < HIGHEST_RATE)
 
 
 def polish(log_likelihood: LogLikelihood, point: np.ndarray, max_steps: int = 20) -> np.ndarray:
-    """Return the local maximum by Newton's method with the exact Hessian, never going down."""
+    """Return the local maximum by Newton's method with the exact Hessian, never going down.
+
+    Rates on the boundary are set to their bound and stay there.
+    """
     value, gradient = jax.jit(log_likelihood), jax.jit(jax.grad(log_likelihood))
     hessian = jax.jit(jax.hessian(log_likelihood))
+    free = free_rates(point)
+    bound = np.where(point < math.log(ZERO_RATE), math.log(LOWEST_RATE), math.log(HIGHEST_RATE))
+    trial = np.where(free, point, bound)
     for _ in range(max_steps):
-        free = free_rates(point)
+        if not value(trial) >= value(point) - 1e-10:  # rounding of a sum of hundreds of terms
+            break
+        point = trial
         slope = np.asarray(gradient(point))[free]
         if np.abs(slope).max() < 1e-9:
             break
         trial = point.copy()
         trial[free] -= np.linalg.solve(np.asarray(hessian(point))[np.ix_(free, free)], slope)
-        if not value(trial) >= value(point) - 1e-10:
-            break
-        point = trial
     return point
 
 
@@ -199,9 +201,9 @@ def delta_method(
 
     Parameters that are not free lie on the boundary and are held there.
     """
-    information = -np.asarray(jax.hessian(log_likelihood)(point))[np.ix_(free, free)]
+    information = -np.asarray(jax.jit(jax.hessian(log_likelihood))(point))[np.ix_(free, free)]
     covariance = np.linalg.inv(information)
-    value, slope = jax.value_and_grad(quantity)(point)
+    value, slope = jax.jit(jax.value_and_grad(quantity))(point)
     slope = np.asarray(slope)[free]
     errors = np.full(point.size, math.nan)
     errors[free] = np.sqrt(np.diag(covariance))
@@ -239,7 +241,7 @@ def fit_coxian(
     theta = rates_of(jnp.asarray(point))
     fit = Fit(
         name=f"Coxian, {n_phases} phase{'s' * (n_phases > 1)}",
-        log_likelihood=float(log_likelihood(jnp.asarray(point))),
+        log_likelihood=float(jax.jit(log_likelihood)(point)),
         n_parameters=2 * n_phases - 1,
         mean=mean,
         mean_error=error,
@@ -367,8 +369,8 @@ def save_picture(data: Survival, fits: Sequence[Fit], best: Fit, output: Path) -
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     steps = np.concatenate([[0], times, [end]])
     survival, low, high = (np.concatenate([[1], y, y[-1:]]) for y in (survival, low, high))
-    left.fill_between(steps, low, high, step="post", color="0.86", label="its 95% band")
     left.step(steps, survival, where="post", color="0.35", linewidth=1.2, label="Kaplan-Meier")
+    left.fill_between(steps, low, high, step="post", color="0.86", label="Kaplan-Meier, 95% band")
     edges = np.append(np.arange(0, 5.01, 0.5), [6, end])
     rate, error = observed_hazard(data, edges)
     right.errorbar(
@@ -391,9 +393,14 @@ def save_picture(data: Survival, fits: Sequence[Fit], best: Fit, output: Path) -
             left.plot(grid, fit.survival(grid), label=f"{fit.name} (AIC {fit.aic:.1f})", **style)
             right.plot(grid, fit.hazard(grid), label=fit.name, **style)
     left.set(xlim=(0, end), ylim=(0, 1), xlabel="years", ylabel="recurrence-free survival")
-    right.set(xlim=(0, end), ylim=(0, 0.42), xlabel="years", ylabel="hazard, per year")
+    right.set(
+        xlim=(0, end),
+        ylim=(0, 1.15 * (rate + Z95 * error).max()),
+        xlabel="years",
+        ylabel="hazard, per year",
+    )
     left.legend(frameon=False, loc="lower left")
-    right.legend(frameon=False, loc="upper right")
+    right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
