@@ -38,6 +38,15 @@ def test_gradients_and_hessians_of_moments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_gradients_and_hessians_of_several_first_moments(name: str) -> None:
+    case = CASES[name]
+    exact = [array[:, :, 0] for array in truth(case, "moments", 2, rewards=case.rewards)]
+    for order in (1, 2):
+        found = native(program(name), case, "moments", THETA[:order], rewards=case.rewards)
+        assert_near(found, exact[order], 1e-9, derivative_scale(case, exact[: order + 1], order))
+
+
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_gradients_and_hessians_of_cross_moments(name: str) -> None:
     case = CASES[name]
     exact = truth(case, "cross", 2, rewards=case.rewards)
@@ -61,7 +70,7 @@ def test_gradients_and_hessians_of_sojourn_and_absorption(name: str, quantity: s
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_in_the_rewards(name: str) -> None:
     case = CASES[name]
-    for quantity, k in (("moments", 3), ("cross", 1)):
+    for quantity, k in (("moments", 3), ("moments", 1), ("cross", 1)):
         exact = np.stack(
             [
                 oracle.reward_gradient(case.graph, theta, quantity, case.rewards, k=k)[1]
