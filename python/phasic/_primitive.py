@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from phasic import _core
 from phasic._errors import InternalError
@@ -181,7 +182,7 @@ def _vary_together(operands: list[jax.Array]) -> list[jax.Array]:
     Standard operations do this by themselves, and their transposes then sum over the axes that were
     added. Adding the sum over an empty slice of every operand (0, whatever they hold) borrows that.
     """
-    kinds = {jax.typeof(x).update(shape=(), weak_type=False) for x in operands}
+    kinds = {_with_layout(jax.typeof(x), (), ()) for x in operands}
     if len(kinds) == 1:
         return operands
     anchor = sum(jnp.sum(jnp.reshape(x, (-1,))[:0]) for x in operands)
@@ -206,11 +207,30 @@ def _impl(*operands: jax.Array, **params: Any) -> Any:
 def _abstract_eval(
     *operands: Any, request: Request, levels: tuple[int, ...], gradient: int, value: bool
 ) -> list[Any]:
-    # Results take their type from an operand, so that they keep its dtype and how it varies.
     batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in operands))
     sizes = [request.output_size] if value else []
     sizes += [request.part_size(gradient)] if gradient >= 0 else []
-    return [operands[0].update(shape=(*batch, size), weak_type=False) for size in sizes]
+    return [_result_type(operands, (*batch, size)) for size in sizes]
+
+
+def _result_type(operands: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Derive a type from the operands', so that it keeps their dtype and how they vary.
+
+    On a mesh with explicit axes the result is laid out along a batch axis as the first operand that
+    has it; the last axis is whole.
+    """
+    layout: list[Any] = [None] * len(shape)
+    for operand in operands:
+        for axis, name in enumerate(operand.sharding.spec[:-1]):
+            if layout[axis] is None and operand.shape[axis] == shape[axis]:
+                layout[axis] = name
+    return _with_layout(operands[0], shape, layout)
+
+
+def _with_layout(kind: Any, shape: tuple[int, ...], layout: Sequence[Any]) -> Any:
+    """Return a type like ``kind`` with another shape and another layout on the same mesh."""
+    sharding = NamedSharding(kind.sharding.mesh, PartitionSpec(*layout))
+    return kind.update(shape=shape, sharding=sharding, weak_type=False)
 
 
 def _lower_cpu(

@@ -282,6 +282,26 @@ def test_derivatives_inside_shard_map(case: Case, part: int) -> None:
     assert_close(sharded(hessian, specs, rows)(*args), np.asarray(hessian(*args)))
 
 
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_sharded_arrays_outside_shard_map(kind: str) -> None:
+    """Right on every device; the native call itself is not split there."""
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(getattr(jax.sharding.AxisType, kind),))
+    for name in ("moments", "pdf"):
+        case = CASES[name]
+        mapped = jax.vmap(total(case))
+        plain = batch(case)
+        spread = jax.device_put(plain, jax.NamedSharding(mesh, PartitionSpec("d")))
+        for rule in (
+            jax.vmap(case.function),
+            jax.vmap(jax.grad(total(case), every(case))),
+            jax.vmap(jax.hessian(total(case))),
+            jax.grad(lambda *parts: mapped(*parts).sum()),  # noqa: B023 - used in this turn
+        ):
+            found, exact = jax.jit(rule)(*spread), rule(*plain)
+            for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
+                assert_close(got, np.asarray(want))
+
+
 # ------------------------------------------------------------------------------------ dtypes
 
 
