@@ -214,3 +214,48 @@ BOOST_AUTO_TEST_CASE(gradients_beside_traps_inside_components_agree_with_jets) {
     }
   }
 }
+
+BOOST_AUTO_TEST_CASE(a_derivative_towards_a_trap_is_never_a_wrong_finite_number) {
+  // (1) -> (2) absorbing at rate a, -> (3) <-> (4) at rate b; (4) -> (2) at rate c.
+  const GraphPtr graph = graph_with(
+      {{1, 2, 1, 0, 0}, {1, 3, 0, 1, 0}, {3, 4, 1, 1, 0}, {4, 3, 1, 1, 0}, {4, 2, 0, 0, 1}}, 5, 3);
+  const ProgramPtr program = evaluation::program_of(graph);
+  using Finite = std::vector<bool>;  // of the derivatives with respect to a, b, c
+  const auto check = [&](Quantity quantity, const std::vector<double>& theta, const Finite& finite) {
+    const std::size_t entry = quantity == Quantity::moments ? 0 : 1;  // of vertex 1
+    Inputs inputs;
+    inputs.theta = theta;
+    inputs.cotangent.assign(quantity == Quantity::moments ? 1 : 5, 0.0);
+    inputs.cotangent[entry] = 1;
+    for (const KernelKind kernel : evaluation::kernels()) {
+      Request value, forward, gradient;
+      value.kernel = forward.kernel = gradient.kernel = kernel;
+      value.quantity = forward.quantity = gradient.quantity = quantity;
+      forward.levels = {Part::theta};
+      gradient.value = false;
+      gradient.gradient = 0;
+      BOOST_TEST(std::isfinite(evaluation::run(*program, value, 1, inputs).value[entry]));
+      const Outcome reverse = evaluation::run(*program, gradient, 1, inputs);
+      BOOST_TEST((reverse.status[0] == RowStatus::ok));
+      for (std::size_t k = 0; k < 3; ++k) {
+        BOOST_TEST(std::isfinite(reverse.gradient[k]) == finite[k]);
+        inputs.tangents = {{0, 0, 0}};
+        inputs.tangents[0][k] = 1;
+        const double along = evaluation::run(*program, forward, 1, inputs).value[entry];
+        BOOST_TEST(std::isfinite(along) == finite[k]);
+      }
+    }
+  };
+  // b = c = 0: E = 1 / a, but any b > 0 makes it infinite. What is absorbed falls at a finite rate.
+  check(Quantity::moments, {2, 0, 0}, {true, false, true});
+  check(Quantity::sojourn, {2, 0, 0}, {true, false, true});
+  check(Quantity::absorption, {2, 0, 0}, {true, true, true});
+  // b > 0, c = 0: any c > 0 opens the trap, and what is absorbed jumps.
+  check(Quantity::absorption, {2, 1, 0}, {true, true, false});
+  check(Quantity::sojourn, {2, 1, 0}, {true, true, false});
+  // No trap: b = 0 is an ordinary boundary.
+  for (const Quantity quantity : {Quantity::moments, Quantity::sojourn, Quantity::absorption}) {
+    check(quantity, {2, 0, 1}, {true, true, true});
+    check(quantity, {2, 1, 1}, {true, true, true});
+  }
+}

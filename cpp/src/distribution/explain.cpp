@@ -1,6 +1,7 @@
 // The sentence for a parameter vector that could not be evaluated: expected, found, where, what to do.
 
 #include <cmath>
+#include <limits>
 #include <sstream>
 #include <vector>
 
@@ -41,32 +42,47 @@ std::string not_finite(const char* name, Span<const double> values) {
   return {};
 }
 
+// The most negative weight, or the first that is not finite. A kernel may round a sum of terms in
+// another way than weight_of, so the least weight is named even where it is 0 here.
 std::string bad_weight(const Graph& graph, Span<const double> theta) {
+  const auto sentence = [&](Index from, Index e, double w) {
+    return "theta gives the edge from " + state_of(graph, from) + " to " +
+           state_of(graph, graph.target[at(e)]) + " the weight " + number(w) +
+           (w == 0 ? " or less, by rounding" : "") + ", expected a finite weight >= 0";
+  };
+  double least = std::numeric_limits<double>::infinity();
+  std::string text;
   for (Index u = 0; u < graph.n_vertices(); ++u) {
     for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
       const double w = weight_of(graph, e, theta);
-      if (!(w >= 0) || !std::isfinite(w)) {
-        return "theta gives the edge from " + state_of(graph, u) + " to " +
-               state_of(graph, graph.target[at(e)]) + " the weight " + number(w) +
-               ", expected a finite weight >= 0";
+      if (!std::isfinite(w)) {
+        return sentence(u, e, w);
+      }
+      if (w < least && graph.coef_begin[at(e)] < graph.coef_begin[at(e) + 1]) {
+        least = w;
+        text = sentence(u, e, w);
       }
     }
   }
-  return {};
+  return text;
 }
 
-std::string bad_sum(const Graph& graph, Span<const double> theta) {
-  for (Index u = 0; u < (graph.discrete ? graph.n_vertices() : 1); ++u) {
+// The row with the largest sum: others may exceed 1 by rounding alone.
+std::string bad_sum(const Graph& graph, Span<const double> theta, bool start_row) {
+  double largest = -std::numeric_limits<double>::infinity();
+  Index worst = 0;
+  for (Index u = start_row ? 0 : 1; u < (start_row ? 1 : graph.n_vertices()); ++u) {
     double sum = 0;
     for (Index e = graph.row_begin[at(u)]; e < graph.row_begin[at(u) + 1]; ++e) {
       sum += weight_of(graph, e, theta);
     }
-    if (sum > 1) {
-      return "theta gives " + state_of(graph, u) + " out-edges that sum to " + number(sum) +
-             ", expected probabilities that sum to at most 1";
+    if (sum > largest) {
+      largest = sum;
+      worst = u;
     }
   }
-  return {};
+  return "theta gives " + state_of(graph, worst) + " out-edges that sum to " + number(largest) +
+         ", expected probabilities that sum to at most 1";
 }
 
 // Vertices reached over positive weights from `from`; reversed: that lead to an absorbing vertex.
@@ -168,7 +184,7 @@ std::string explain(const Program& program, const Request& request, RowStatus st
       break;
     case RowStatus::start_exceeds_one:
     case RowStatus::row_exceeds_one:
-      text = bad_sum(graph, theta);
+      text = bad_sum(graph, theta, status == RowStatus::start_exceeds_one);
       break;
     case RowStatus::trapped:
       return trapped(graph, theta);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "distribution/traps.h"
 #include "kernel/elimination.h"
 #include "phasic/evaluate.h"
 
@@ -23,8 +24,10 @@ class RowCheck {
 
   void begin() {
     std::fill(status, status + kLanes, RowStatus::ok);
-    for (auto& positions : trapped_) {
-      positions.clear();
+    for (int i = 0; i < kLanes; ++i) {
+      trapped_[i].clear();
+      way_in_[i].clear();
+      way_out_[i].clear();
     }
   }
 
@@ -73,6 +76,9 @@ class RowCheck {
 
   // Positions of this lane that the start reaches and that cannot reach absorption.
   [[nodiscard]] const std::vector<std::int32_t>& trapped(int i) const { return trapped_[at(i)]; }
+  // Parameters that would open a way into a trap, or out of one, see Traps.
+  [[nodiscard]] const std::vector<std::int32_t>& way_in(int i) const { return way_in_[i]; }
+  [[nodiscard]] const std::vector<std::int32_t>& way_out(int i) const { return way_out_[i]; }
 
  private:
   template <class Fails>
@@ -124,74 +130,22 @@ class RowCheck {
         return;
       }
     }
-    const std::vector<bool> reached = reach_from_start(program, elimination.start, weight);
-    const std::vector<bool> absorbs = reach_absorption(program, weight);
+    const detail::Traps traps = detail::find_traps(program, elimination.start, weight);
+    way_in_[i] = traps.way_in;
+    way_out_[i] = traps.way_out;
     for (Index k = 0; k < program.n_positions; ++k) {
       const double inverse = elimination.inverse(k);
-      if (reached[at(k)] && !absorbs[at(k)]) {
+      if (traps.reached[at(k)] && !traps.absorbs[at(k)]) {
         trapped_[at(i)].push_back(static_cast<std::int32_t>(k));
-      } else if (reached[at(k)] && !(inverse >= 1 / kPivotLimit && inverse <= kPivotLimit)) {
+      } else if (traps.reached[at(k)] &&
+                 !(inverse >= 1 / kPivotLimit && inverse <= kPivotLimit)) {
         status[i] = RowStatus::out_of_range;
       }
     }
   }
 
-  static std::vector<bool> reach_from_start(const Program& program,
-                                            const std::vector<double>& start,
-                                            const std::vector<double>& weight) {
-    std::vector<bool> reached(at(program.n_positions));
-    std::vector<Index> stack;
-    const auto visit = [&](std::int32_t target, double w) {
-      if (target >= 0 && w > 0 && !reached[at(target)]) {
-        reached[at(target)] = true;
-        stack.push_back(target);
-      }
-    };
-    for (Index e = 0; e < ssize(start); ++e) {
-      visit(program.start_target[at(e)], start[at(e)]);
-    }
-    while (!stack.empty()) {
-      const Index k = stack.back();
-      stack.pop_back();
-      for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-        visit(program.out_target[at(e)], weight[at(e)]);
-      }
-    }
-    return reached;
-  }
-
-  static std::vector<bool> reach_absorption(const Program& program,
-                                            const std::vector<double>& weight) {
-    std::vector<std::vector<std::int32_t>> sources(at(program.n_positions));
-    std::vector<bool> absorbs(at(program.n_positions));
-    std::vector<Index> stack;
-    const auto visit = [&](Index k) {
-      if (!absorbs[at(k)]) {
-        absorbs[at(k)] = true;
-        stack.push_back(k);
-      }
-    };
-    for (Index k = 0; k < program.n_positions; ++k) {
-      for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-        const std::int32_t target = program.out_target[at(e)];
-        if (weight[at(e)] > 0 && target >= 0) {
-          sources[at(target)].push_back(static_cast<std::int32_t>(k));
-        } else if (weight[at(e)] > 0) {
-          visit(k);
-        }
-      }
-    }
-    while (!stack.empty()) {
-      const Index k = stack.back();
-      stack.pop_back();
-      for (const std::int32_t source : sources[at(k)]) {
-        visit(source);
-      }
-    }
-    return absorbs;
-  }
-
   std::vector<std::int32_t> trapped_[kLanes];
+  std::vector<std::int32_t> way_in_[kLanes], way_out_[kLanes];
 };
 
 }  // namespace phasic::PHASIC_ISA

@@ -1,6 +1,7 @@
 // Evaluates blocks of rows: gather lanes, check them, compute, scatter.
 #pragma once
 
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -18,6 +19,7 @@ class Runner {
  public:
   using Base = typename Traits<T>::Base;
   static constexpr Index kLanes = Traits<T>::lanes;
+  static constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
   explicit Runner(const detail::Job& job)
       : job_(job), program_(*job.program), request_(*job.request) {
@@ -60,11 +62,16 @@ class Runner {
       quantity_.forward(elimination_, rewards_.data(), out_.data());
       check_.find_traps(program_, elimination_, theta_);
     }
+    if (request_.gradient >= 0) {
+      reverse();
+    }
+    for (int i = 0; i < n_rows_; ++i) {
+      settle(i);
+    }
     if (request_.value) {
       write_value();
     }
     if (request_.gradient >= 0) {
-      reverse();
       write_gradient();
     }
     for (Index i = 0; i < n_rows_; ++i) {
@@ -160,90 +167,130 @@ class Runner {
   }
 
   // --- lanes to results
+  // The status of a row once its numbers are there.
+  void settle(int i) {
+    RowStatus& status = check_.status[i];
+    const bool has_moments = request_.quantity == Quantity::moments ||
+                             request_.quantity == Quantity::cross_moments;
+    if (status != RowStatus::ok) {
+      return;
+    }
+    if (has_moments && !check_.trapped(i).empty()) {
+      status = RowStatus::trapped;
+    } else if (!results_finite(i)) {
+      status = RowStatus::out_of_range;
+    }
+  }
+
+  [[nodiscard]] bool results_finite(int i) const {
+    const bool is_log =
+        request_.quantity == Quantity::logpdf || request_.quantity == Quantity::logsf;
+    bool finite = true;
+    for (const T& out : out_) {
+      const double value = lane(primal(out), i);
+      if (is_log && value == -std::numeric_limits<double>::infinity()) {
+        return true;  // log 0 is a result, and has no derivative
+      }
+      finite = finite && std::isfinite(value) &&
+               (!request_.value || std::isfinite(lane(top(out), i)));
+    }
+    if (request_.gradient >= 0) {
+      const bool by_theta = request_.gradient == static_cast<int>(Part::theta);
+      const Index size = by_theta ? ssize(theta_) : ssize(gradient_bar());
+      for (Index m = 0; m < size; ++m) {  // theta_bar ends with an entry for the constant 1
+        finite = finite && std::isfinite(lane(top(gradient_bar()[at(m)]), i));
+      }
+    }
+    return finite;
+  }
+
+  [[nodiscard]] const std::vector<T>& gradient_bar() const {
+    const Part part = static_cast<Part>(request_.gradient);
+    return part == Part::theta     ? elimination_.theta_bar
+           : part == Part::rewards ? rewards_bar_
+                                   : times_bar_;
+  }
+
+  // Calls f(parameter) for each parameter with respect to which this row's derivative is infinite.
+  template <class F>
+  void for_infinite_parameters(int i, F&& f) const {
+    for (const std::int32_t parameter : check_.way_out(i)) {
+      f(parameter);
+    }
+    if (request_.quantity != Quantity::absorption) {  // what enters a trap is lost at a finite rate
+      for (const std::int32_t parameter : check_.way_in(i)) {
+        f(parameter);
+      }
+    }
+  }
+
+  // A tangent points along such a parameter.
+  [[nodiscard]] bool tangents_infinite(int i) const {
+    bool infinite = false;
+    for_infinite_parameters(i, [&](Index parameter) {
+      infinite = infinite || has_tangent(theta_[at(parameter)], i);
+    });
+    return infinite;
+  }
+
   void write_value() {
-    constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+    const double infinite =
+        request_.levels.empty() ? std::numeric_limits<double>::infinity() : kNaN;
     const Result& result = job_.results[0];
-    for (Index i = 0; i < n_rows_; ++i) {
+    for (int i = 0; i < n_rows_; ++i) {
       const Index base = (first_row_ + i) * job_.output_size;
-      const int lane_index = static_cast<int>(i);
-      if (check_.status[i] == RowStatus::ok && infinite_if_trapped(i)) {
-        check_.status[i] = RowStatus::trapped;
-        const double value =
-            request_.levels.empty() ? std::numeric_limits<double>::infinity() : kNaN;
-        for (Index m = 0; m < job_.output_size; ++m) {
-          detail::write(result, base + m, value);
-        }
-        continue;
-      }
-      const bool is_log =
-          request_.quantity == Quantity::logpdf || request_.quantity == Quantity::logsf;
-      double total = 0;
+      const bool defined = check_.status[i] == RowStatus::ok && !tangents_infinite(i);
+      const double otherwise = check_.status[i] == RowStatus::trapped ? infinite : kNaN;
       for (Index m = 0; m < job_.output_size; ++m) {
-        const double value = lane(primal(out_[at(m)]), lane_index);
-        total += is_log && value == -std::numeric_limits<double>::infinity() ? 0.0 : value * 0.0;
+        detail::write(result, base + m, defined ? lane(top(out_[at(m)]), i) : otherwise);
       }
-      if (check_.status[i] == RowStatus::ok && total != 0) {
-        check_.status[i] = RowStatus::out_of_range;
-      }
-      const bool ok = check_.status[i] == RowStatus::ok;
-      for (Index m = 0; m < job_.output_size; ++m) {
-        detail::write(result, base + m, ok ? lane(top(out_[at(m)]), lane_index) : kNaN);
-      }
-      if (ok && request_.quantity == Quantity::sojourn) {
-        for (const std::int32_t k : check_.trapped(lane_index)) {
-          detail::write(result, base + program_.vertex_of[at(k)],
-                        request_.levels.empty() ? std::numeric_limits<double>::infinity() : kNaN);
+      if (defined && request_.quantity == Quantity::sojourn) {
+        for (const std::int32_t k : check_.trapped(i)) {
+          detail::write(result, base + program_.vertex_of[at(k)], infinite);
         }
       }
     }
   }
 
-  [[nodiscard]] bool infinite_if_trapped(Index i) const {
-    return (request_.quantity == Quantity::moments ||
-            request_.quantity == Quantity::cross_moments) &&
-           !check_.trapped(static_cast<int>(i)).empty();
-  }
-
-  // NaN where the row is not ok, or where a cotangent asks for an infinite entry.
-  [[nodiscard]] bool gradient_defined(Index i) const {
-    const auto& trapped = check_.trapped(static_cast<int>(i));
-    if (check_.status[i] != RowStatus::ok) {
+  // False where the row is not ok, or where a cotangent asks for an infinite entry.
+  [[nodiscard]] bool gradient_defined(int i) const {
+    if (check_.status[i] != RowStatus::ok || tangents_infinite(i)) {
       return false;
     }
     if (request_.quantity == Quantity::sojourn) {
-      for (const std::int32_t k : trapped) {
-        if (lane(primal(out_bar_[at(program_.vertex_of[at(k)])]), static_cast<int>(i)) != 0) {
+      for (const std::int32_t k : check_.trapped(i)) {
+        if (lane(primal(out_bar_[at(program_.vertex_of[at(k)])]), i) != 0) {
           return false;
         }
       }
-      return true;
     }
-    return !infinite_if_trapped(i);
+    return true;
   }
 
   void write_gradient() {
     const Result& result = job_.results[job_.results.size() - 1];
     const Part part = static_cast<Part>(request_.gradient);
     const Index size = part_size(program_, request_, part);
-    for (Index i = 0; i < n_rows_; ++i) {
+    for (int i = 0; i < n_rows_; ++i) {
       const Index base = (first_row_ + i) * size;
-      const int lane_index = static_cast<int>(i);
       if (!gradient_defined(i)) {
         for (Index m = 0; m < size; ++m) {
-          detail::write(result, base + m, std::numeric_limits<double>::quiet_NaN());
+          detail::write(result, base + m, kNaN);
         }
       } else if (part == Part::rewards) {
-        write_rewards_gradient(result, base, lane_index, size);
+        write_rewards_gradient(result, base, i, size);
       } else {
-        const std::vector<T>& bar = part == Part::theta ? elimination_.theta_bar : times_bar_;
         for (Index m = 0; m < size; ++m) {
-          detail::write(result, base + m, lane(top(bar[at(m)]), lane_index));
+          detail::write(result, base + m, lane(top(gradient_bar()[at(m)]), i));
+        }
+        if (part == Part::theta) {
+          for_infinite_parameters(i, [&](Index m) { detail::write(result, base + m, kNaN); });
         }
       }
     }
   }
 
-  void write_rewards_gradient(const Result& result, Index base, int lane_index, Index size) {
+  void write_rewards_gradient(const Result& result, Index base, int i, Index size) {
     for (Index m = 0; m < size; ++m) {
       detail::write(result, base + m, 0.0);
     }
@@ -251,7 +298,7 @@ class Runner {
     for (Index j = 0; j < request_.n_rewards; ++j) {
       for (Index k = 0; k < program_.n_positions; ++k) {
         detail::write(result, base + j * n_vertices + program_.vertex_of[at(k)],
-                      lane(top(rewards_bar_[at(j * program_.n_positions + k)]), lane_index));
+                      lane(top(rewards_bar_[at(j * program_.n_positions + k)]), i));
       }
     }
   }

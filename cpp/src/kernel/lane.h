@@ -107,9 +107,19 @@ Vec<W> top(Vec<W> x) { return x; }
 template <class T>
 auto top(const Dual<T>& x) { return top(x.tangent); }
 
+// True if some level has a tangent other than 0 in this lane.
+template <class T>
+bool has_tangent(const T&, int) { return false; }
+template <class T>
+bool has_tangent(const Dual<T>& x, int i);
+
 inline double lane(double x, int) { return x; }
 template <int W>
 double lane(Vec<W> x, int i) { return x.x[i]; }
+template <class T>
+bool has_tangent(const Dual<T>& x, int i) {
+  return lane(primal(x.tangent), i) != 0 || has_tangent(x.value, i);
+}
 inline void set_lane(double& x, int, double v) { x = v; }
 template <int W>
 void set_lane(Vec<W>& x, int i, double v) { x.x[i] = v; }
