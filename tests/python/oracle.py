@@ -4,7 +4,7 @@
 2. Search the graph along positive weights: what is reached, what is trapped.
 3. Expectations: one dense linear system Lambda - W over the vertices that matter.
 4. Densities: e^{Qt} by a Taylor series at t / 2^s and s doublings; discrete time by steps.
-5. Derivatives in theta (or in the rewards) ride along as jets; those in t are powers of Q.
+5. Derivatives in theta and in the rewards ride along as jets; those in t are powers of Q.
 
 Nothing here is shared with the engine: no block order, no elimination of its own, no doubles.
 """
@@ -53,17 +53,12 @@ class Chain:
         Parameters, taken as the exact numbers that the doubles are.
     order : int
         Derivatives in theta to carry along, 0, 1 or 2.
-    in_rewards : bool
-        The variables are the rewards instead, and order is 0.
     """
 
-    def __init__(
-        self, graph: Graph, theta: Sequence[float], order: int = 0, in_rewards: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, theta: Sequence[float], order: int = 0) -> None:
         self.discrete = bool(graph.get("is_discrete", False))
         self.n = int(graph["n_vertices"])
         self.order = order
-        self._jet_order = 1 if in_rewards else order
         self._theta = [arb(float(x)) for x in theta]
         start = int(graph.get("start_vertex", 0))
         self._edges: dict[tuple[int, int], list[arb]] = {}  # [weight, derivative 1, 2, ..]
@@ -113,7 +108,7 @@ class Chain:
                 len(columns),
                 [arb(0) if u == v else self._entry(u, v, k) for u in rows for v in columns],
             )
-        return Jet(parts, self._jet_order)
+        return Jet(parts, self.order)
 
     def start_over(self, vertices: Sequence[int]) -> Jet:
         """Start weights of the given vertices as a row."""
@@ -158,16 +153,17 @@ def _closure(seeds: set[int], pairs: Sequence[tuple[int, int]]) -> set[int]:
     return found
 
 
-def _rewards(rewards: Any, chain: Chain, in_rewards: bool) -> list[Jet]:
-    """One column over the kept vertices for each reward; variables are the rewards themselves."""
+def _rewards(rewards: Any, chain: Chain, first_variable: int | None) -> list[Jet]:
+    """One column over the kept vertices for each reward, which may be variables themselves."""
     table = np.ones((1, chain.n)) if rewards is None else np.atleast_2d(rewards)
     columns = []
     for i, row in enumerate(table):
         parts = {(): matrix([[row[v]] for v in chain.kept])}
-        if in_rewards:
+        if first_variable is not None:
             for v in chain.kept:
-                parts[(i * chain.n + v,)] = matrix([[int(u == v)] for u in chain.kept])
-        columns.append(Jet(parts, 2))
+                key = (first_variable + i * chain.n + v,)
+                parts[key] = matrix([[int(u == v)] for u in chain.kept])
+        columns.append(Jet(parts))
     return columns
 
 
@@ -325,6 +321,7 @@ def evaluate(
     k: int = 1,
     order: int = 0,
     slope: int = 0,
+    in_rewards: bool = False,
 ) -> list[np.ndarray]:
     """The quantity and its derivatives in theta up to `order`, each rounded once to float64.
 
@@ -341,6 +338,8 @@ def evaluate(
         The longest one divided by powers of two (continuous), or integers (discrete).
     slope : int
         Derivatives in t of pdf, cdf, sf in continuous time.
+    in_rewards : bool
+        Differentiate in the entries of `rewards` too; they come behind those of theta.
 
     Raises
     ------
@@ -352,7 +351,7 @@ def evaluate(
 
     def compute() -> Jet:
         chain = Chain(graph, theta, order)
-        columns = _rewards(rewards, chain, in_rewards=False)
+        columns = _rewards(rewards, chain, len(theta) if in_rewards else None)
         simple = {
             "moments": lambda: _moments(chain, columns, k),
             "cross": lambda: _cross(chain, columns),
@@ -366,30 +365,10 @@ def evaluate(
             return simple[quantity]()
         return _density(chain, times, quantity, slope)
 
-    arrays = certified(compute, len(theta))
+    arrays = certified(compute, len(theta) + (np.size(rewards) if in_rewards else 0))
     if quantity in ("sojourn", "absorption"):
         return [a[0] for a in arrays]
     return [a[:, 0] for a in arrays] if quantity in ("pdf", "cdf", "sf") else arrays
-
-
-def reward_gradient(
-    graph: Graph, theta: Sequence[float], quantity: str, rewards: Any, k: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Moments, cross moments or covariances and their derivatives in the rewards.
-
-    Returns the value and the gradient; the last axes of the latter are those of `rewards`.
-    """
-    shape = np.atleast_2d(rewards).shape
-
-    def compute() -> Jet:
-        chain = Chain(graph, theta, in_rewards=True)
-        columns = _rewards(rewards, chain, in_rewards=True)
-        if quantity == "moments":
-            return _moments(chain, columns, k)
-        return {"cross": _cross, "covariance": _covariance}[quantity](chain, columns)
-
-    value, gradient = certified(compute, shape[0] * shape[1])
-    return value, gradient.reshape(*value.shape, *shape)
 
 
 def sparse_expectations(graph: Graph, rewards: Any) -> np.ndarray:

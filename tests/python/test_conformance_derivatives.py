@@ -5,6 +5,8 @@ Tolerance 1e-9 of the largest entry, as the contract says; elasticities of stiff
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from conformance import (
 from model_cases import Case
 
 THETA = ("theta", "theta")
+NATIVE = {"moments": "moments", "cross": "cross_moments"}
 
 
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
@@ -71,15 +74,27 @@ def test_gradients_and_hessians_of_sojourn_and_absorption(name: str, quantity: s
 def test_gradients_in_the_rewards(name: str) -> None:
     case = CASES[name]
     for quantity, k in (("moments", 3), ("moments", 1), ("cross", 1)):
-        exact = np.stack(
-            [
-                oracle.reward_gradient(case.graph, theta, quantity, case.rewards, k=k)[1]
-                for theta in case.thetas
-            ]
+        exact = truth(case, quantity, 1, rewards=case.rewards, k=k, in_rewards=True)[1]
+        exact = exact[..., case.thetas.shape[1] :]
+        found = native(
+            program(name), case, NATIVE[quantity], ("rewards",), rewards=case.rewards, k=k
         )
-        named = {"moments": "moments", "cross": "cross_moments"}[quantity]
-        found = native(program(name), case, named, ("rewards",), rewards=case.rewards, k=k)
-        assert_near(found.reshape(exact.shape), exact, 1e-9, largest(exact, 2))
+        assert_near(found.reshape(exact.shape), exact, 1e-9, largest(exact, 1))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].rewards.size < 24])
+def test_second_derivatives_in_theta_and_rewards(name: str) -> None:
+    case = replace(CASES[name], thetas=CASES[name].thetas[-1:])
+    n_parameters = case.thetas.shape[1]
+    parts = {"theta": np.s_[:n_parameters], "rewards": np.s_[n_parameters:]}
+    for quantity, k in (("moments", 3), ("cross", 1)):
+        exact = truth(case, quantity, 2, rewards=case.rewards, k=k, in_rewards=True)[2]
+        for wrt in (("theta", "rewards"), ("rewards", "theta"), ("rewards", "rewards")):
+            if "theta" in wrt and not n_parameters:
+                continue
+            found = native(program(name), case, NATIVE[quantity], wrt, rewards=case.rewards, k=k)
+            block = exact[(..., *(parts[part] for part in wrt))]
+            assert_near(found.reshape(block.shape), block, 1e-9, largest(block, 2))
 
 
 def eliminated(weights: np.ndarray, exits: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from scipy import stats
 
 import model_cases
 import models
-import oracle
 from oracle import TrappedError, UndefinedError, evaluate
 
 
@@ -147,15 +146,20 @@ def test_derivatives_agree_with_differences(quantity: str) -> None:
 def test_reward_derivatives_agree_with_differences(quantity: str, discrete: bool) -> None:
     case = model_cases.make_case(model_cases.FAMILIES[1], discrete, 3)
     theta, rewards, step = case.thetas[0], case.rewards, 1e-4
-    _, gradient = oracle.reward_gradient(case.graph, theta, quantity, rewards, k=2)
-    scale = np.abs(gradient).max()
-    for index in np.ndindex(*rewards.shape):
+    options = {"k": 2, "in_rewards": True}
+    _, gradient, hessian = evaluate(
+        case.graph, theta, quantity, rewards=rewards, order=2, **options
+    )
+    for i, index in enumerate(np.ndindex(*rewards.shape)):
         shift = np.zeros_like(rewards)
         shift[index] = step
-        up = evaluate(case.graph, theta, quantity, rewards=rewards + shift, k=2)[0]
-        down = evaluate(case.graph, theta, quantity, rewards=rewards - shift, k=2)[0]
-        slope = (up - down) / (2 * step)
-        np.testing.assert_allclose(gradient[(..., *index)], slope, rtol=0, atol=1e-7 * scale)
+        up = evaluate(case.graph, theta, quantity, rewards=rewards + shift, order=1, **options)
+        down = evaluate(case.graph, theta, quantity, rewards=rewards - shift, order=1, **options)
+        slopes = [(u - d) / (2 * step) for u, d in zip(up, down, strict=True)]
+        scale = np.abs(hessian).max() + np.abs(gradient).max()
+        i += len(theta)
+        np.testing.assert_allclose(gradient[..., i], slopes[0], rtol=0, atol=1e-7 * scale)
+        np.testing.assert_allclose(hessian[..., i, :], slopes[1], rtol=0, atol=1e-7 * scale)
 
 
 def test_precision_grows_until_the_balls_are_narrow() -> None:
