@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -134,8 +135,9 @@ def _is_regular(request: Request, value: jax.Array) -> jax.Array:
 def _rows(array: Any, batch: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Return an operand as (rows of the batch, size), float64."""
     values = np.asarray(array, np.float64)
-    full = np.broadcast_to(values, (*batch, values.shape[-1]))
-    return np.ascontiguousarray(full.reshape(-1, values.shape[-1]))
+    size = values.shape[-1]  # may be 0, so the number of rows is not left to reshape
+    full = np.broadcast_to(values, (*batch, size))
+    return np.ascontiguousarray(full.reshape(math.prod(batch), size))
 
 
 def _native_options(program: Program) -> dict[str, Any]:

@@ -379,6 +379,19 @@ def test_a_reachable_trap_makes_moments_infinite() -> None:
     np.testing.assert_allclose(d.expectation(jnp.array([2.0, 0.0])), 0.5, rtol=1e-15)
 
 
+def test_a_reachable_trap_without_parameters() -> None:
+    graph = phasic.Graph(1)
+    a, b, c, end = (graph.find_or_create_vertex([i]) for i in (1, 2, 3, 4))
+    graph.starting_vertex().add_edge(a, 1.0)
+    for source, target in ((a, b), (a, end), (b, c), (c, b)):
+        source.add_edge(target, 1.0)
+    d = phasic.PhaseType(graph)
+    for theta in (None, [], np.zeros((2, 0))):
+        with pytest.raises(ValueError, match=r"state \((2|3)\)"):
+            d.expectation(theta)
+    assert np.isposinf(d.expected_sojourn()[2])
+
+
 # ------------------------------------------------------------------------------------- object
 
 
