@@ -128,9 +128,10 @@ class Generator {
     return edge;
   }
 
+  // The edges of one vertex are added one after the other.
   [[nodiscard]] bool has_edge(Index from, Index to) const {
-    for (const Edge& edge : edges_) {
-      if (edge.from == from && edge.to == to) return true;
+    for (auto edge = edges_.rbegin(); edge != edges_.rend() && edge->from == from; ++edge) {
+      if (edge->to == to) return true;
     }
     return false;
   }
