@@ -311,6 +311,12 @@ def _density(chain: Chain, times: Sequence[float], quantity: str, slope: int) ->
     return table
 
 
+def _logarithm(found: Jet) -> Jet:
+    """Logarithm of each entry, without derivatives; of zero it is -inf."""
+    rows = [[x.log() if x > 0 else arb.neg_inf() for x in row] for row in found.parts[()].tolist()]
+    return Jet({(): arb_mat(rows)}, 0)
+
+
 def evaluate(
     graph: Graph,
     theta: Sequence[float],
@@ -331,7 +337,8 @@ def evaluate(
         Serialized model and its parameters.
     quantity : str
         moments (R, k), cross (R, R), covariance (R, R), sojourn (n; infinite at trapped
-        vertices), absorption (n), pdf cdf sf (T), state_probability (T, n), occupancy (T, n).
+        vertices), absorption (n), pdf cdf sf (T), logpdf logsf (T; order 0 only),
+        state_probability (T, n), occupancy (T, n).
     rewards : array (R, n) or (n,), optional
         One reward for each vertex; ones if absent.
     times : sequence of float
@@ -363,12 +370,15 @@ def evaluate(
         }
         if quantity in simple:
             return simple[quantity]()
+        if quantity.startswith("log"):
+            return _logarithm(_density(chain, times, quantity[3:], 0))
         return _density(chain, times, quantity, slope)
 
     arrays = certified(compute, len(theta) + (np.size(rewards) if in_rewards else 0))
     if quantity in ("sojourn", "absorption"):
         return [a[0] for a in arrays]
-    return [a[:, 0] for a in arrays] if quantity in ("pdf", "cdf", "sf") else arrays
+    in_time = ("pdf", "cdf", "sf", "logpdf", "logsf")
+    return [a[:, 0] for a in arrays] if quantity in in_time else arrays
 
 
 def sparse_expectations(graph: Graph, rewards: Any) -> np.ndarray:

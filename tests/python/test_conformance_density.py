@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import models
 import oracle
@@ -59,6 +60,31 @@ def test_gradients_and_hessians_in_theta(name: str, quantity: str) -> None:
         found = native(program(name), case, quantity, THETA[:order], times=case.times)
         scale = derivative_scale(case, exact[: order + 1], order + 1)
         assert_near(found, exact[order], 1e-9, scale)
+    if quantity != "cdf":
+        _check_logarithm(name, quantity, exact)
+
+
+def _check_logarithm(name: str, quantity: str, exact: list[np.ndarray]) -> None:
+    """Derivatives of the logarithm, entry by entry, where the function itself is a usual number."""
+    case, (value, gradient, hessian) = CASES[name], exact
+    usual = value > 1e-300
+    value = np.where(usual, value, 1.0)[:, :, None]
+    exact = [np.log(value[:, :, 0]), gradient / value]
+    exact.append(hessian / value[..., None] - exact[1][..., :, None] * exact[1][..., None, :])
+    for order in (1, 2):
+        found = native(program(name), case, f"log{quantity}", THETA[:order], times=case.times)
+        scale = np.maximum(derivative_scale(case, exact[: order + 1], order), 1e-6)
+        scale = np.broadcast_to(scale, found.shape)
+        assert_near(found[usual], exact[order][usual], 1e-9, scale[usual])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logarithms(name: str) -> None:
+    case = CASES[name]
+    for quantity in ("logpdf", "logsf"):
+        (exact,) = truth(case, quantity, times=case.times)
+        found = native(program(name), case, quantity, times=case.times)
+        np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -97,14 +123,21 @@ def test_rate_times_time_up_to_the_stated_limit(reach: float) -> None:
 
 
 @pytest.mark.parametrize("k", [50, 200])
-def test_erlang_chains(k: int) -> None:
-    graph, theta = models.erlang(k), [float(k)]
-    distribution = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+def test_erlang_chains_against_the_gamma_distribution(k: int) -> None:
+    d = phasic.PhaseType(phasic.Graph.from_serialized(models.erlang(k)))
     times = np.array([0.25, 0.5, 1.0, 2.0])
     for quantity in ("pdf", "cdf", "sf"):
+        exact = getattr(scipy.stats.gamma, quantity)(times, k, scale=1 / k)
+        assert_near(getattr(d, quantity)([float(k)], times), exact, 1e-12, largest(exact, 1))
+
+
+def test_logarithms_beyond_the_range_of_a_double() -> None:
+    graph, theta, times = models.erlang(5), [1.0], np.array([1024.0, 2048.0, 4096.0])
+    d = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    for quantity in ("logpdf", "logsf"):
         exact = oracle.evaluate(graph, theta, quantity, times=times)[0]
-        found = np.asarray(getattr(distribution, quantity)(theta, times))
-        assert_near(found, exact, 1e-12, largest(exact, 1))
+        assert exact[-1] < -4000
+        assert_near(getattr(d, quantity)(theta, times), exact, 1e-12)
 
 
 def test_time_zero() -> None:
