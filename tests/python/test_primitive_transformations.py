@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -337,31 +338,39 @@ def test_a_gradient_of_many_outputs_is_one_call_besides_the_value() -> None:
 # ------------------------------------------------------------------- what keeps programs alive
 
 
-def test_a_compiled_function_keeps_its_program() -> None:
-    def expectation(theta: jax.Array) -> jax.Array:
-        graph = phasic.Graph(1)
-        a, b = (graph.find_or_create_vertex([i]) for i in (1, 2))
-        graph.starting_vertex().add_edge(a, 1.0)
-        a.add_edge(b, [0.7182818])
-        return phasic.PhaseType(graph).expectation(theta)
-
-    compiled = jax.jit(expectation).lower(jnp.ones(1)).compile()
-    gc.collect()
-    np.testing.assert_allclose(compiled(jnp.array([2.0])), 1 / 1.4365636, rtol=1e-15)
-
-
-def test_a_program_leaves_the_registry_with_its_last_holder() -> None:
+def exponential() -> phasic.Trace:
     graph = phasic.Graph(1)
     a, b = (graph.find_or_create_vertex([i]) for i in (1, 2))
     graph.starting_vertex().add_edge(a, 1.0)
-    a.add_edge(b, [0.57721566])
-    trace = record_elimination_trace(graph)
-    first, second = (Program(trace, EvaluationOptions()) for _ in range(2))
+    a.add_edge(b, [0.71828182])
+    return record_elimination_trace(graph)
+
+
+def test_a_program_lives_as_long_as_compiled_code_that_calls_it() -> None:
+    def compiled() -> tuple[Function, weakref.ref[Program]]:
+        program = Program(exponential(), EvaluationOptions())
+        request = Request(program, Quantity.MOMENTS)
+        call = jax.jit(lambda theta: evaluate(request, theta))
+        return call.lower(jnp.ones(1)).compile(), weakref.ref(program)
+
+    call, program = compiled()
+    jax.clear_caches()
+    gc.collect()
+    np.testing.assert_allclose(call(jnp.array([2.0])), [0.5 / 0.71828182], rtol=1e-15)
+    assert program() is not None
+    del call
+    gc.collect()
+    assert program() is None
+
+
+def test_equal_programs_are_counted_apart_and_share_compiled_code() -> None:
+    first, second = (Program(exponential(), EvaluationOptions()) for _ in range(2))
     assert first == second and hash(first) == hash(second)
-    call = jax.jit(lambda x: evaluate(Request(second, Quantity.MOMENTS), x))
+    assert first != Program(exponential(), EvaluationOptions(threads=1))
+    request = Request(second, Quantity.MOMENTS)
     del first
     gc.collect()
-    np.testing.assert_allclose(call(jnp.array([1.0])), [1 / 0.57721566])
+    np.testing.assert_allclose(evaluate(request, jnp.array([1.0])), [1 / 0.71828182], rtol=1e-15)
 
 
 def test_other_platforms_are_refused_with_advice() -> None:
