@@ -74,9 +74,11 @@ Request request_of(Quantity quantity, Index order, Index n_rewards) {
 }
 
 std::vector<Request> quantities() {
-  return {request_of(Quantity::moments, 1, -1),       request_of(Quantity::moments, 4, 1),
-          request_of(Quantity::moments, 2, 2),        request_of(Quantity::cross_moments, 1, 2),
-          request_of(Quantity::sojourn, 1, -1),       request_of(Quantity::absorption, 1, -1)};
+  return {request_of(Quantity::moments, 1, -1), request_of(Quantity::moments, 1, 2),
+          request_of(Quantity::moments, 4, 1),  request_of(Quantity::moments, 2, 2),
+          request_of(Quantity::moments, 3, -1), request_of(Quantity::cross_moments, 1, 1),
+          request_of(Quantity::sojourn, 1, -1), request_of(Quantity::cross_moments, 1, 2),
+          request_of(Quantity::absorption, 1, -1)};
 }
 
 // The quantity of a request by the oracle. T a number type with the directions seeded.

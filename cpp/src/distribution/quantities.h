@@ -78,7 +78,7 @@ class EliminationQuantity {
     }
     if (request_->quantity == Quantity::moments) {
       for (Index j = 0; j < n_rewards_; ++j) {
-        if (n_rewards_ > 1 && request_->order > 1) {  // the chain holds the last reward only
+        if (n_rewards_ > 1) {  // the chain holds the last reward only
           recompute(factor, rewards + j * n_);
         }
         chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
