@@ -67,8 +67,22 @@ void bind_builder(py::module_& module) {
       .def(py::init<Index, bool>(), py::arg("state_length"), py::arg("discrete") = false)
       .def_static(
           "from_graph", [](const Graph& graph) { return GraphBuilder(graph); }, py::arg("graph"))
-      .def_static("explore", &explore, py::arg("callback"), py::arg("ipv"), py::arg("discrete"),
-                  py::arg("max_states"))
+      .def_static(
+          "explore",
+          [](const py::object& callback, const py::object& ipv, bool discrete, Index max_states,
+             const py::object& progress) {
+            return explore(callback, ipv, {discrete, max_states, progress});
+          },
+          py::arg("callback"), py::arg("ipv"), py::arg("discrete"), py::arg("max_states"),
+          py::arg("progress") = py::none())
+      .def_static(
+          "explore_batched",
+          [](const py::object& callback, const py::object& ipv, bool discrete, Index max_states,
+             Index batch_size, const py::object& progress) {
+            return explore_batched(callback, ipv, {discrete, max_states, progress}, batch_size);
+          },
+          py::arg("callback"), py::arg("ipv"), py::arg("discrete"), py::arg("max_states"),
+          py::arg("batch_size"), py::arg("progress") = py::none())
       .def_property_readonly("n_vertices", &GraphBuilder::n_vertices)
       .def_property_readonly("state_length", &GraphBuilder::state_length)
       .def_property_readonly("param_length", &GraphBuilder::param_length)

@@ -72,35 +72,32 @@ bool read_by_protocol(py::handle value, double& result) {
   return true;
 }
 
+// Appends; returns the place of the first entry that is not an exact int32, or -1.
 template <class T>
-bool copy_state(const py::array& array, std::vector<std::int32_t>& state) {
+Index append_int32(const py::array& array, std::vector<std::int32_t>& entries) {
   const auto values = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(array);
   if (!values) throw py::error_already_set();
-  state.resize(static_cast<std::size_t>(values.size()));
-  for (std::size_t i = 0; i < state.size(); ++i) {
-    const T value = values.data()[i];
+  const std::size_t begin = entries.size();
+  entries.resize(begin + static_cast<std::size_t>(values.size()));
+  const T* const data = values.data();
+  for (Index i = 0; i < values.size(); ++i) {
+    std::int32_t& entry = entries[begin + at(i)];
+    const T value = data[i];
     if constexpr (std::is_floating_point_v<T>) {
-      if (!detail::to_int32(value, state[i])) return false;
+      if (!detail::to_int32(value, entry)) return i;
     } else {
-      state[i] = static_cast<std::int32_t>(value);
+      entry = static_cast<std::int32_t>(value);
       const bool negative = value < T{0};
-      if (static_cast<T>(state[i]) != value || (state[i] < 0) != negative) return false;
+      if (static_cast<T>(entry) != value || (entry < 0) != negative) return i;
     }
   }
-  return true;
+  return -1;
 }
 
 // False if an entry is not an exact int32 or the array is not a vector of numbers.
 bool read_state_array(const py::array& array, std::vector<std::int32_t>& state) {
-  if (array.ndim() != 1 || !is_numeric(array)) return false;
-  switch (array.dtype().kind()) {
-    case 'i':
-      return copy_state<std::int64_t>(array, state);
-    case 'u':
-      return copy_state<std::uint64_t>(array, state);
-    default:
-      return copy_state<double>(array, state);
-  }
+  state.clear();
+  return array.ndim() == 1 && is_numeric(array) && read_int32_entries(array, state) < 0;
 }
 
 // A list or tuple; user code that runs inside read_int32 may shorten a list, so its size is read
@@ -190,6 +187,17 @@ bool read_int32(py::handle value, std::int32_t& result) {
 bool is_numeric(const py::array& array) {
   const char kind = array.dtype().kind();
   return kind == 'i' || kind == 'u' || kind == 'f';
+}
+
+Index read_int32_entries(const py::array& array, std::vector<std::int32_t>& entries) {
+  switch (array.dtype().kind()) {
+    case 'i':
+      return append_int32<std::int64_t>(array, entries);
+    case 'u':
+      return append_int32<std::uint64_t>(array, entries);
+    default:
+      return append_int32<double>(array, entries);
+  }
 }
 
 bool read_array(py::handle value, py::array& result, const Where& where) {

@@ -31,6 +31,11 @@ using Where = std::function<std::string()>;
 // The dtype is one of integers or floats.
 [[nodiscard]] bool is_numeric(const pybind11::array& array);
 
+// Appends the entries of an array that is_numeric, in C order. Returns the place of the first one
+// that is not a whole number from -2147483648 to 2147483647, or -1 if all are.
+[[nodiscard]] Index read_int32_entries(const pybind11::array& array,
+                                       std::vector<std::int32_t>& entries);
+
 // length -1: any length, at least 1.
 void read_state(pybind11::handle value, Index length, const Where& where,
                 std::vector<std::int32_t>& state);

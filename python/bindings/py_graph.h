@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include "exploration.h"
 #include "phasic/graph.h"
 
 namespace phasic::python {
@@ -16,6 +17,11 @@ namespace phasic::python {
 // Each state is given to the callback once. Exceptions of the callback pass through, with a note
 // that names the state; more than max_states states are an Error{budget}.
 [[nodiscard]] GraphBuilder explore(const pybind11::object& callback, const pybind11::object& ipv,
-                                   bool discrete, Index max_states);
+                                   const ExploreOptions& options);
+// The same with a callback that is given many states at once, at most batch_size. The builder
+// does not depend on batch_size.
+[[nodiscard]] GraphBuilder explore_batched(const pybind11::object& callback,
+                                           const pybind11::object& ipv,
+                                           const ExploreOptions& options, Index batch_size);
 
 }  // namespace phasic::python

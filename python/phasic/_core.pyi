@@ -13,7 +13,20 @@ class GraphBuilder:
     def from_graph(graph: Graph) -> GraphBuilder: ...
     @staticmethod
     def explore(
-        callback: Callable[..., Any], ipv: Sequence[Any], discrete: bool, max_states: int
+        callback: Callable[..., Any],
+        ipv: Sequence[Any],
+        discrete: bool,
+        max_states: int,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> GraphBuilder: ...
+    @staticmethod
+    def explore_batched(
+        callback: Callable[..., Any],
+        ipv: Sequence[Any],
+        discrete: bool,
+        max_states: int,
+        batch_size: int,
+        progress: Callable[[int, int], object] | None = None,
     ) -> GraphBuilder: ...
     @property
     def n_vertices(self) -> int: ...

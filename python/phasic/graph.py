@@ -13,18 +13,21 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from phasic import _core
+from phasic._progress import ProgressFunction, ProgressLine, as_progress
 from phasic.callback import Callback
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 DEFAULT_MAX_STATES = 10_000_000
+DEFAULT_BATCH_SIZE = 65_536
 
 
 class Edge:
@@ -155,7 +158,7 @@ class Graph:
     source : int or callable
         The state length of a graph to build by hand, or the callback of a model (see
         `phasic.callback`): all states that it reaches from ``ipv`` become vertices, breadth first.
-        The callback is called once for each state.
+        The callback is asked once about each state.
     ipv : list of (state, probability), optional
         Start distribution of the model; taken from the callback if that was made by
         `phasic.callback`. Probabilities are >= 0 and sum to at most 1.
@@ -164,6 +167,15 @@ class Graph:
         probability to stay.
     max_states : int
         Largest number of states to explore.
+    batched : bool, optional
+        True if the callback takes many states at once (see `phasic.callback`); taken from the
+        callback if that was made by `phasic.callback`, else False.
+    batch_size : int
+        Largest number of states in one call of a batched callback. The graph does not depend on
+        it; the memory of the callback's own arrays does.
+    progress : bool or callable
+        True writes the numbers of states found and explored to stderr, every now and then. A
+        callable gets the two numbers after each batch, or every 256 states.
     **kwargs
         Passed on to the callback.
 
@@ -171,13 +183,15 @@ class Graph:
     ------
     ValueError
         If an argument, or something the callback returned, is malformed; the message names the
-        state and the item. Exceptions of the callback itself pass through with a note that names
-        the state.
+        state and the item. Also if there are more than ``max_states`` states. Exceptions of the
+        callback itself pass through with a note that names the state.
 
     Notes
     -----
     Row 0 of `states` is the starting vertex, all zeros. An all-zero state of the model is an
-    ordinary vertex beside it.
+    ordinary vertex beside it. Then come the states of ``ipv`` in their order, then, breadth first,
+    those that the first of them leads to, in the order in which the callback lists them, those of
+    the second, and so on.
 
     Examples
     --------
@@ -201,15 +215,21 @@ class Graph:
         ipv: Sequence[Any] | None = None,
         discrete: bool = False,
         max_states: int = DEFAULT_MAX_STATES,
+        batched: bool | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        progress: bool | ProgressFunction = False,
         **kwargs: Any,
     ) -> None:
         if not isinstance(discrete, bool | np.bool_):
             raise ValueError(f"discrete is {discrete!r}, expected True or False")
         if callable(source):
-            builder = _explore(source, ipv, bool(discrete), max_states, kwargs)
+            model = _as_model(source, ipv, batched)
+            limits = _as_int("max_states", max_states), _as_int("batch_size", batch_size)
+            builder = _explore(model, bool(discrete), limits, progress, kwargs)
         else:
-            if ipv is not None or kwargs:
-                named = ", ".join([*(["ipv"] if ipv is not None else []), *kwargs])
+            if ipv is not None or batched is not None or kwargs:
+                given = {"ipv": ipv, "batched": batched}
+                named = ", ".join([*(k for k, v in given.items() if v is not None), *kwargs])
                 raise ValueError(
                     f"{named} given with the state length {source!r}; expected only with a callback"
                 )
@@ -406,14 +426,26 @@ def _as_int(name: str, value: Any) -> int:
     raise ValueError(f"{name} is {value!r}, expected an int")
 
 
-def _explore(
-    function: Callable[..., Any],
-    ipv: Sequence[Any] | None,
-    discrete: bool,
-    max_states: int,
-    kwargs: dict[str, Any],
-) -> _core.GraphBuilder:
+@dataclass(frozen=True)
+class _Model:
+    function: Callable[..., Any]
+    ipv: Sequence[Any]
+    batched: bool
+
+
+def _as_model(
+    function: Callable[..., Any], ipv: Sequence[Any] | None, batched: bool | None
+) -> _Model:
+    """Return what is explored; the arguments come before what the callback says of itself."""
+    if batched is not None and not isinstance(batched, bool | np.bool_):
+        raise ValueError(f"batched is {batched!r}, expected True or False")
     if isinstance(function, Callback):
+        if batched is not None and bool(batched) != function.batched:
+            raise ValueError(
+                f"batched is {bool(batched)}, but the callback was decorated with "
+                f"batched={function.batched}; say it once, where the callback is defined"
+            )
+        batched = function.batched
         ipv = function.ipv if ipv is None else ipv
         function = function.__wrapped__
     if ipv is None:
@@ -421,5 +453,25 @@ def _explore(
             "the callback has no start distribution: pass ipv=[(state, probability), ...] or "
             "decorate it with @phasic.callback(ipv=...)"
         )
-    called = functools.partial(function, **kwargs) if kwargs else function
-    return _core.GraphBuilder.explore(called, ipv, discrete, _as_int("max_states", max_states))
+    return _Model(function, ipv, bool(batched))
+
+
+def _explore(
+    model: _Model,
+    discrete: bool,
+    limits: tuple[int, int],
+    progress: bool | ProgressFunction,
+    kwargs: dict[str, Any],
+) -> _core.GraphBuilder:
+    max_states, batch_size = limits
+    called = functools.partial(model.function, **kwargs) if kwargs else model.function
+    report = as_progress(progress)
+    try:
+        if model.batched:
+            return _core.GraphBuilder.explore_batched(
+                called, model.ipv, discrete, max_states, batch_size, report
+            )
+        return _core.GraphBuilder.explore(called, model.ipv, discrete, max_states, report)
+    finally:
+        if isinstance(report, ProgressLine):
+            report.close()
