@@ -79,6 +79,7 @@ struct ComponentCode {
   std::vector<std::int32_t> update_slot;    // (n_lower, 1 + n_upper) of each front: the slot that
                                             // (lower step, exit or upper step) is
   std::vector<std::int32_t> exit_slot;      // (n)
+  std::vector<std::int32_t> empty_slot;     // slots that neither an edge nor an exit is loaded into
 };
 
 using ComponentCodePtr = std::shared_ptr<const ComponentCode>;
@@ -101,14 +102,14 @@ struct Program {
   std::vector<Index> slot_base;                 // (n_blocks + 1) when all blocks are kept at once
   Index max_block_slots = 0, max_block_edges = 0, max_block_positions = 0;
 
-  // --- out-edges of every position, in graph order (self loops dropped). Each adds to the slot
-  // out_slot of its block: its own if it stays inside, else the exit of its position.
+  // --- out-edges of every position (self loops dropped): first those that stay in the block, each
+  // with a slot of its own; then those to other blocks; then those to absorbing vertices.
   std::vector<std::int32_t> out_begin;        // (n_positions + 1)
+  std::vector<std::int32_t> leaving_begin;    // (n_positions) where edges out of the block begin
+  std::vector<std::int32_t> absorbed_begin;   // (n_positions) where edges to absorbing vertices begin
   std::vector<std::int32_t> out_edge;         // (n_out) graph edge
   std::vector<std::int32_t> out_target;       // (n_out) position, or -1 - vertex if absorbing
-  std::vector<std::int32_t> out_slot;         // (n_out)
-  std::vector<std::int32_t> across_begin;     // (n_positions + 1) edges to positions of other blocks
-  std::vector<std::int32_t> across;           // (n_across) index into out_*
+  std::vector<std::int32_t> out_slot;         // (n_out) slot inside the block, or -1 if it leaves
   std::vector<std::int32_t> self_edge;        // (n_positions) the vertex's self loop, or -1
   std::vector<std::int32_t> start_edge;       // (n_start) graph edge out of vertex 0
   std::vector<std::int32_t> start_target;     // (n_start) position, or -1 - vertex if absorbing

@@ -1,10 +1,29 @@
 // Values and gradients compiled for machines with AVX-512 F, DQ and VL. Dual numbers have no use for
 // wider registers, so derivatives along directions are left to the AVX2 code.
+//
+// Small components are bound by the latency of one pivot after the other: two registers of lanes then
+// overlap. Which width is used depends on the program alone, so results never depend on the batch.
 #define PHASIC_ISA isa_avx512
 #include "distribution/runner.h"
 
 namespace phasic::detail {
+namespace {
 
-Backend avx512_backend() { return {&isa_avx512::run_values<isa_avx512::Vec<8>>, 8}; }
+constexpr Index kWideSlots = 2500;  // beyond it two registers of lanes no longer fit a core's cache
+
+void run(const Job& job, Index begin, Index end) {
+  using namespace isa_avx512;
+  if (is_density(job.request->quantity)) {
+    Runner<Vec<8>, DensityEngine<Vec<8>>>(job).run(begin, end);
+  } else if (job.program->max_block_slots > kWideSlots) {
+    Runner<Vec<8>, EliminationEngine<Vec<8>>>(job).run(begin, end);
+  } else {
+    Runner<Vec<16>, EliminationEngine<Vec<16>>>(job).run(begin, end);
+  }
+}
+
+}  // namespace
+
+Backend avx512_backend() { return {&run, 16}; }
 
 }  // namespace phasic::detail

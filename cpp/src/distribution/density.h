@@ -11,7 +11,7 @@
 
 #include "distribution/row_check.h"
 #include "distribution/uniformization.h"
-#include "kernel/elimination.h"
+#include "kernel/weights.h"
 #include "phasic/evaluate.h"
 
 namespace phasic::PHASIC_ISA {
@@ -53,12 +53,12 @@ class DensityQuantity {
   }
 
   // times: (n_times), sanitised in place; out: (output_size).
-  void forward(const Elimination<T>& elimination, RowCheck<T>& check, Span<T> times,
+  void forward(const Weights<T>& weights, RowCheck<T>& check, Span<T> times,
                Span<T> out) {
     for (Index e = 0; e < ssize(edge_); ++e) {
-      edge_[at(e)] = elimination.weight(e);
+      edge_[at(e)] = weights.weight(e);
     }
-    std::copy(elimination.start.begin(), elimination.start.end(), start_.begin());
+    std::copy(weights.start.begin(), weights.start.end(), start_.begin());
     check_times(check, times);
     check_budget(check, times);
     for (int i = 0; i < kLanes; ++i) {
@@ -78,8 +78,8 @@ class DensityQuantity {
     finish(out);
   }
 
-  // After forward(). Adds to theta_bar inside elimination or to times_bar.
-  void reverse(Elimination<T>& elimination, Span<const T> out_bar, Span<T> times_bar) {
+  // After forward(). Adds to theta_bar inside weights or to times_bar.
+  void reverse(Weights<T>& weights, Span<const T> out_bar, Span<T> times_bar) {
     mantissa_bar_.assign(out_bar.begin(), out_bar.end());
     for (Index i = 0; i < ssize(exponent_); ++i) {
       T& bar = mantissa_bar_[at(i)];
@@ -91,11 +91,11 @@ class DensityQuantity {
     const bool times = request_->gradient == static_cast<int>(Part::times);
     sweep_.adjoint(mantissa_bar_, edge_bar_, start_bar_, times ? times_bar : Span<T>());
     for (Index e = 0; e < ssize(edge_bar_); ++e) {
-      elimination.add_weight_adjoint(e, edge_bar_[at(e)]);
+      weights.add_weight_adjoint(e, edge_bar_[at(e)]);
     }
     if (!start_bar_.empty()) {
-      std::copy(start_bar_.begin(), start_bar_.end(), elimination.start_bar.begin());
-      elimination.start_adjoint();
+      std::copy(start_bar_.begin(), start_bar_.end(), weights.start_bar.begin());
+      weights.start_adjoint();
     }
   }
 

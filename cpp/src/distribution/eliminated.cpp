@@ -5,7 +5,7 @@
 #include <map>
 
 #include "distribution/row_check.h"
-#include "kernel/elimination.h"
+#include "kernel/weights.h"
 #include "phasic/evaluate.h"
 
 namespace phasic {
@@ -13,7 +13,7 @@ namespace {
 
 using Row = std::map<std::int64_t, double>;  // target vertex -> weight
 
-void require_valid(const Program& program, const isa_generic::Elimination<double>& weights,
+void require_valid(const Program& program, const isa_generic::Weights<double>& weights,
                    Span<const double> theta) {
   isa_generic::RowCheck<double> check;
   check.begin();
@@ -25,7 +25,7 @@ void require_valid(const Program& program, const isa_generic::Elimination<double
 }
 
 std::vector<Row> weight_rows(const Program& program,
-                             const isa_generic::Elimination<double>& weights) {
+                             const isa_generic::Weights<double>& weights) {
   std::vector<Row> rows(at(program.graph->n_vertices()));
   const auto vertex = [&](std::int32_t target) -> std::int64_t {
     return target < 0 ? -1 - target : program.vertex_of[at(target)];
@@ -82,8 +82,8 @@ EliminatedGraph eliminated_graph(const Program& program, Span<const double> thet
     fail("theta has " + std::to_string(theta.size()) + " entries but the model has " +
          std::to_string(graph.param_length) + " parameters");
   }
-  isa_generic::Elimination<double> weights;
-  weights.resize(program, isa_generic::Keep::one_block, false);
+  isa_generic::Weights<double> weights;
+  weights.resize(program, false);
   weights.set_theta(theta);
   require_valid(program, weights, theta);
   std::vector<Row> rows = weight_rows(program, weights);

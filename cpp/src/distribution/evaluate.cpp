@@ -13,6 +13,9 @@
 namespace phasic {
 namespace {
 
+// Tasks are large enough that setting up a worker's buffers is a small part, and small enough that
+// threads end together.
+constexpr Index kTasksPerThread = 8;
 constexpr Index kBlocksPerTask = 4;
 
 bool uses_rewards(Quantity quantity) {
@@ -161,7 +164,9 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
   const detail::Job job{&program, &request, batch_shape, operands, results, status, n_rows,
                         output_size(program, request), layout ? &*layout : nullptr};
   const FloatState state;
-  const Index rows_per_task = backend.lanes * kBlocksPerTask;
+  const Index n_threads = request.threads > 0 ? request.threads : machine_threads();
+  const Index share = n_rows / (n_threads * kTasksPerThread * backend.lanes) * backend.lanes;
+  const Index rows_per_task = std::max(share, backend.lanes * kBlocksPerTask);
   parallel_for((n_rows + rows_per_task - 1) / rows_per_task, request.threads, [&](Index task) {
     const Index begin = task * rows_per_task;
     backend.run(job, begin, std::min(begin + rows_per_task, n_rows));

@@ -34,7 +34,7 @@ class MomentChain {
   }
 
   // moments (order) of reward r (n_positions); z the expected sojourn.
-  void forward(const Elimination<T>& factor, bool discrete, const T* r, const T* z, T* moments) {
+  void forward(Elimination<T>& factor, bool discrete, const T* r, const T* z, T* moments) {
     double factorial = 1;
     for (Index m = 1; m <= order_; ++m) {
       factorial *= static_cast<double>(m);

@@ -51,7 +51,7 @@ class EliminationQuantity {
     }
     for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
       factor.factor(b);
-      factor.solve_transposed(b, y_.data(), z_.data());
+      solve_block_transposed(factor.block(b), y_.data(), z_.data());
       if (request_->quantity == Quantity::absorption) {
         add_absorption(factor, b, out);
       }
@@ -108,7 +108,7 @@ class EliminationQuantity {
     std::fill(y_.begin(), y_.end(), T(0.0));
     for (Index e = 0; e < ssize(program_->start_target); ++e) {
       if (program_->start_target[at(e)] >= 0) {
-        y_[at(program_->start_target[at(e)])] = factor.start[at(e)];
+        y_[at(program_->start_target[at(e)])] = factor.weights.start[at(e)];
       }
     }
   }
@@ -120,13 +120,14 @@ class EliminationQuantity {
         factor.factor(b);
       }
       if (!uses_solves(*request_)) {
-        factor.clear_adjoint(b);
+        clear_block_adjoint(factor.block(b));
       }
       if (request_->quantity == Quantity::absorption) {
         reverse_absorption(factor, b, out_bar);
       }
-      factor.solve_transposed_adjoint(b, y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
-      factor.factor_adjoint(b);
+      solve_block_transposed_adjoint(factor.block(b), y_.data(), z_.data(), z_bar_.data(),
+                                     alpha_bar_.data());
+      factor_block_adjoint(factor.block(b), factor.weights);
     }
   }
 
@@ -134,22 +135,22 @@ class EliminationQuantity {
     for (Index e = 0; e < ssize(program_->start_target); ++e) {
       const Index target = program_->start_target[at(e)];
       if (target >= 0) {
-        factor.start_bar[at(e)] += alpha_bar_[at(target)];
+        factor.weights.start_bar[at(e)] += alpha_bar_[at(target)];
       } else if (request_->quantity == Quantity::absorption) {
-        factor.start_bar[at(e)] += out_bar[-1 - target];
+        factor.weights.start_bar[at(e)] += out_bar[-1 - target];
       }
     }
-    factor.start_adjoint();
+    factor.weights.start_adjoint();
   }
 
-  void recompute(const Elimination<T>& factor, const T* r) {
+  void recompute(Elimination<T>& factor, const T* r) {
     std::vector<T>& scratch = scratch_;
     scratch.resize(at(request_->order));
     chain_.forward(factor, discrete(), r, z_.data(), scratch.data());
   }
 
   // c_ij = z . (ri xj), one solve for each j.
-  void forward_cross(const Elimination<T>& factor, const T* rewards, T* out) {
+  void forward_cross(Elimination<T>& factor, const T* rewards, T* out) {
     T* x = chain_.x(1);
     std::fill(out, out + n_rewards_ * n_rewards_, T(0.0));
     for (Index j = 0; j < n_rewards_; ++j) {
@@ -208,29 +209,28 @@ class EliminationQuantity {
     std::fill(out, out + program_->graph->n_vertices(), T(0.0));
     for (Index e = 0; e < ssize(program_->start_target); ++e) {
       if (program_->start_target[at(e)] < 0) {
-        out[-1 - program_->start_target[at(e)]] += factor.start[at(e)];
+        out[-1 - program_->start_target[at(e)]] += factor.weights.start[at(e)];
       }
     }
   }
 
-  void add_absorption(const Elimination<T>& factor, Index b, T* out) {
-    for (Index k = program_->block_begin[at(b)]; k < program_->block_begin[at(b + 1)]; ++k) {
-      for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
-        if (program_->out_target[at(e)] < 0) {
-          out[-1 - program_->out_target[at(e)]] += z_[at(k)] * factor.edge(b, e);
-        }
+  void add_absorption(Elimination<T>& factor, Index b, T* out) {
+    const Block<T> block = factor.block(b);
+    for (Index k = 0; k < block.code.n; ++k) {
+      for (Index e = block.absorbed_begin(k); e < block.out_end(k); ++e) {
+        out[-1 - program_->out_target[at(e)]] +=
+            z_[at(block.first + k)] * block.edge[e - block.first_edge];
       }
     }
   }
 
   void reverse_absorption(Elimination<T>& factor, Index b, const T* out_bar) {
-    for (Index k = program_->block_begin[at(b)]; k < program_->block_begin[at(b + 1)]; ++k) {
-      for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
-        if (program_->out_target[at(e)] < 0) {
-          const T bar = out_bar[-1 - program_->out_target[at(e)]];
-          z_bar_[at(k)] += bar * factor.edge(b, e);
-          factor.add_edge_adjoint(b, e, bar * z_[at(k)]);
-        }
+    const Block<T> block = factor.block(b);
+    for (Index k = 0; k < block.code.n; ++k) {
+      for (Index e = block.absorbed_begin(k); e < block.out_end(k); ++e) {
+        const T bar = out_bar[-1 - program_->out_target[at(e)]];
+        z_bar_[at(block.first + k)] += bar * block.edge[e - block.first_edge];
+        block.edge_bar[e - block.first_edge] += bar * z_[at(block.first + k)];
       }
     }
   }

@@ -40,10 +40,10 @@ class RowCheck {
   }
 
   // After set_theta. all_edges: look at every weight even where signs cannot go wrong.
-  void require_weights(const Program& program, const Elimination<T>& elimination,
-                       Span<const T> theta, bool all_edges) {
+  void require_weights(const Program& program, const Weights<T>& weights, Span<const T> theta,
+                       bool all_edges) {
     Base sum(0.0), least(0.0);
-    for (const T& w : elimination.start) {
+    for (const T& w : weights.start) {
       require_weight(primal(w));
       sum += primal(w);
     }
@@ -57,7 +57,7 @@ class RowCheck {
     }
     if (may_be_negative || all_edges || program.graph->discrete) {
       for (Index k = 0; k < program.n_positions; ++k) {
-        require_row(program, elimination, k);
+        require_row(program, weights, k);
       }
     }
   }
@@ -95,15 +95,15 @@ class RowCheck {
     mark(w, RowStatus::negative_weight, [](double x) { return x < 0; });
   }
 
-  void require_row(const Program& program, const Elimination<T>& elimination, Index k) {
+  void require_row(const Program& program, const Weights<T>& weights, Index k) {
     Base sum(0.0);
     for (Index e = program.out_begin[at(k)]; e < program.out_begin[at(k + 1)]; ++e) {
-      const Base w = primal(elimination.weight(e));
+      const Base w = primal(weights.weight(e));
       require_weight(w);
       sum += w;
     }
     if (program.self_edge[at(k)] >= 0) {
-      const Base w = primal(elimination.graph_weight(program.self_edge[at(k)]));
+      const Base w = primal(weights.graph_weight(program.self_edge[at(k)]));
       require_weight(w);
       sum += w;
     }
@@ -124,13 +124,13 @@ class RowCheck {
     elimination.factor_all();
     std::vector<double> weight(program.out_edge.size());
     for (Index e = 0; e < ssize(weight); ++e) {
-      weight[at(e)] = elimination.weight(e);
+      weight[at(e)] = elimination.weights.weight(e);
       if (!std::isfinite(weight[at(e)])) {
         status[i] = RowStatus::not_finite;
         return;
       }
     }
-    const detail::Traps traps = detail::find_traps(program, elimination.start, weight);
+    const detail::Traps traps = detail::find_traps(program, elimination.weights.start, weight);
     way_in_[i] = traps.way_in;
     way_out_[i] = traps.way_out;
     for (Index k = 0; k < program.n_positions; ++k) {

@@ -13,8 +13,66 @@
 
 namespace phasic::PHASIC_ISA {
 
-// One worker's state for one job; run() may be called for many blocks.
+// --- the two ways to compute, with one face: resize, weights, forward, reverse
+
 template <class T>
+class EliminationEngine {
+ public:
+  static constexpr bool kEveryWeight = false;  // pivots tell of weights that are not finite
+
+  void resize(const detail::Job& job) {
+    const bool adjoint = job.request->gradient >= 0;
+    program_ = job.program;
+    elimination_.resize(*job.program, EliminationQuantity<T>::keep(*job.program, *job.request),
+                        adjoint);
+    quantity_.resize(*job.program, *job.request, adjoint);
+  }
+  [[nodiscard]] Weights<T>& weights() { return elimination_.weights; }
+  [[nodiscard]] const Weights<T>& weights() const { return elimination_.weights; }
+  void set_theta(Span<const T> theta) { elimination_.set_theta(theta); }
+  void forward(RowCheck<T>& check, Span<const T> theta, const T* rewards, Span<T> /*times*/,
+               Span<T> out) {
+    quantity_.forward(elimination_, rewards, out.data());
+    check.find_traps(*program_, elimination_, theta);
+  }
+  void reverse(const T* rewards, Span<const T> out_bar, T* rewards_bar, Span<T> /*times_bar*/) {
+    quantity_.reverse(elimination_, rewards, out_bar.data(), rewards_bar);
+  }
+
+ private:
+  const Program* program_ = nullptr;
+  Elimination<T> elimination_;
+  EliminationQuantity<T> quantity_;
+};
+
+template <class T>
+class DensityEngine {
+ public:
+  static constexpr bool kEveryWeight = true;
+
+  void resize(const detail::Job& job) {
+    weights_.resize(*job.program, job.request->gradient >= 0);
+    quantity_.resize(*job.program, *job.request, *job.layout);
+  }
+  [[nodiscard]] Weights<T>& weights() { return weights_; }
+  [[nodiscard]] const Weights<T>& weights() const { return weights_; }
+  void set_theta(Span<const T> theta) { weights_.set_theta(theta); }
+  void forward(RowCheck<T>& check, Span<const T> /*theta*/, const T* /*rewards*/, Span<T> times,
+               Span<T> out) {
+    quantity_.forward(weights_, check, times, out);
+  }
+  void reverse(const T* /*rewards*/, Span<const T> out_bar, T* /*rewards_bar*/,
+               Span<T> times_bar) {
+    quantity_.reverse(weights_, out_bar, times_bar);
+  }
+
+ private:
+  Weights<T> weights_;
+  DensityQuantity<T> quantity_;
+};
+
+// One worker's state for one job; run() may be called for many blocks.
+template <class T, class Engine>
 class Runner {
  public:
   using Base = typename Traits<T>::Base;
@@ -24,16 +82,12 @@ class Runner {
   explicit Runner(const detail::Job& job)
       : job_(job), program_(*job.program), request_(*job.request) {
     const bool adjoint = request_.gradient >= 0;
-    elimination_.resize(program_, EliminationQuantity<T>::keep(program_, request_), adjoint);
-    if (is_density(request_.quantity)) {
-      density_.resize(program_, request_, *job.layout);
-    } else {
-      quantity_.resize(program_, request_, adjoint);
-    }
+    engine_.resize(job);
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
     const Index n_rewards = std::max<Index>(request_.n_rewards, 1);
-    rewards_.assign(at(n_rewards * program_.n_positions), T(1.0));
+    rewards_.assign(is_density(request_.quantity) ? 0 : at(n_rewards * program_.n_positions),
+                    T(1.0));
     times_.resize(at(request_.n_times));
     if (adjoint) {
       out_bar_.resize(out_.size());
@@ -54,14 +108,9 @@ class Runner {
   void run_block() {
     check_.begin();
     gather();
-    elimination_.set_theta(theta_);
-    check_.require_weights(program_, elimination_, theta_, is_density(request_.quantity));
-    if (is_density(request_.quantity)) {
-      density_.forward(elimination_, check_, times_, out_);
-    } else {
-      quantity_.forward(elimination_, rewards_.data(), out_.data());
-      check_.find_traps(program_, elimination_, theta_);
-    }
+    engine_.set_theta(theta_);
+    check_.require_weights(program_, engine_.weights(), theta_, Engine::kEveryWeight);
+    engine_.forward(check_, theta_, rewards_.data(), times_, out_);
     if (request_.gradient >= 0) {
       reverse();
     }
@@ -156,14 +205,10 @@ class Runner {
   }
 
   void reverse() {
-    elimination_.clear_results_adjoint();
+    engine_.weights().clear_adjoint();
     std::fill(rewards_bar_.begin(), rewards_bar_.end(), T(0.0));
     std::fill(times_bar_.begin(), times_bar_.end(), T(0.0));
-    if (is_density(request_.quantity)) {
-      density_.reverse(elimination_, out_bar_, times_bar_);
-    } else {
-      quantity_.reverse(elimination_, rewards_.data(), out_bar_.data(), rewards_bar_.data());
-    }
+    engine_.reverse(rewards_.data(), out_bar_, rewards_bar_.data(), times_bar_);
   }
 
   // --- lanes to results
@@ -206,7 +251,7 @@ class Runner {
 
   [[nodiscard]] const std::vector<T>& gradient_bar() const {
     const Part part = static_cast<Part>(request_.gradient);
-    return part == Part::theta     ? elimination_.theta_bar
+    return part == Part::theta     ? engine_.weights().theta_bar
            : part == Part::rewards ? rewards_bar_
                                    : times_bar_;
   }
@@ -306,9 +351,7 @@ class Runner {
   const detail::Job& job_;
   const Program& program_;
   const Request& request_;
-  Elimination<T> elimination_;
-  EliminationQuantity<T> quantity_;
-  DensityQuantity<T> density_;
+  Engine engine_;
   RowCheck<T> check_;
   Index first_row_ = 0, n_rows_ = 0;
   Index offset_[kLanes] = {};
@@ -316,22 +359,25 @@ class Runner {
   std::vector<T> rewards_bar_, times_bar_, out_bar_;
 };
 
-// Values and gradients.
-template <class Base>
-void run_values(const detail::Job& job, Index begin, Index end) {
-  Runner<Base>(job).run(begin, end);
+template <class T>
+void run_with(const detail::Job& job, Index begin, Index end) {
+  if (is_density(job.request->quantity)) {
+    Runner<T, DensityEngine<T>>(job).run(begin, end);
+  } else {
+    Runner<T, EliminationEngine<T>>(job).run(begin, end);
+  }
 }
 
-// The same and their derivatives along one or two directions.
+// Values and gradients, and their derivatives along one or two directions.
 template <class Base>
 void run_rows(const detail::Job& job, Index begin, Index end) {
   switch (job.request->levels.size()) {
     case 0:
-      return Runner<Base>(job).run(begin, end);
+      return run_with<Base>(job, begin, end);
     case 1:
-      return Runner<Dual<Base>>(job).run(begin, end);
+      return run_with<Dual<Base>>(job, begin, end);
     default:
-      return Runner<Dual<Dual<Base>>>(job).run(begin, end);
+      return run_with<Dual<Dual<Base>>>(job, begin, end);
   }
 }
 

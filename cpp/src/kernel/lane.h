@@ -50,6 +50,24 @@ struct Vec {
   friend Vec operator-(Vec a) { return Vec(-a.x); }
 };
 
+// Two registers' worth of lanes, so that one chain of divisions and products hides the other's latency.
+template <>
+struct Vec<16> {
+  Vec<8> low, high;
+  Vec() = default;
+  Vec(double value) : low(value), high(value) {}
+  Vec(Vec<8> a, Vec<8> b) : low(a), high(b) {}
+  double operator[](int lane) const { return lane < 8 ? low[lane] : high[lane - 8]; }
+  Vec& operator+=(const Vec& o) { low += o.low; high += o.high; return *this; }
+  Vec& operator-=(const Vec& o) { low -= o.low; high -= o.high; return *this; }
+  Vec& operator*=(const Vec& o) { low *= o.low; high *= o.high; return *this; }
+  friend Vec operator+(const Vec& a, const Vec& b) { return {a.low + b.low, a.high + b.high}; }
+  friend Vec operator-(const Vec& a, const Vec& b) { return {a.low - b.low, a.high - b.high}; }
+  friend Vec operator*(const Vec& a, const Vec& b) { return {a.low * b.low, a.high * b.high}; }
+  friend Vec operator/(const Vec& a, const Vec& b) { return {a.low / b.low, a.high / b.high}; }
+  friend Vec operator-(const Vec& a) { return {-a.low, -a.high}; }
+};
+
 // First-order dual number over T; Dual<Dual<T>> carries mixed second derivatives.
 template <class T>
 struct Dual {
@@ -123,6 +141,8 @@ bool has_tangent(const Dual<T>& x, int i) {
 inline void set_lane(double& x, int, double v) { x = v; }
 template <int W>
 void set_lane(Vec<W>& x, int i, double v) { x.x[i] = v; }
+inline double lane(const Vec<16>& x, int i) { return x[i]; }
+inline void set_lane(Vec<16>& x, int i, double v) { (i < 8 ? x.low : x.high).x[i % 8] = v; }
 
 // A base number as a T with zero derivative parts.
 template <class T>
@@ -154,6 +174,9 @@ Vec<W> reciprocal_or_zero(Vec<W> s) {
   const V safe = positive ? s.x : V{} + 1.0;
   return Vec<W>(positive ? 1.0 / safe : V{});
 }
+inline Vec<16> reciprocal_or_zero(const Vec<16>& s) {
+  return {reciprocal_or_zero(s.low), reciprocal_or_zero(s.high)};
+}
 template <class T>
 Dual<T> reciprocal_or_zero(const Dual<T>& s) {
   const T r = reciprocal_or_zero(s.value);
@@ -174,6 +197,10 @@ Vec<W> exit_of_trap(Vec<W> inverse) {
   using V = typename Vec<W>::Storage;
   return Vec<W>(inverse.x == 0.0 ? V{} + 1.0 : V{});
 }
+inline Vec<16> or_one(const Vec<16>& x) { return {or_one(x.low), or_one(x.high)}; }
+inline Vec<16> exit_of_trap(const Vec<16>& x) {
+  return {exit_of_trap(x.low), exit_of_trap(x.high)};
+}
 template <class T>
 Dual<T> or_one(const Dual<T>& inverse) {
   return {or_one(inverse.value), inverse.tangent};  // the tangent of 0 is 0
@@ -186,6 +213,10 @@ Dual<T> exit_of_trap(const Dual<T>& inverse) {
 inline double elementwise_max(double a, double b) { return a > b ? a : b; }
 template <int W>
 Vec<W> elementwise_max(Vec<W> a, Vec<W> b) { return Vec<W>(a.x > b.x ? a.x : b.x); }
+
+inline Vec<16> elementwise_max(const Vec<16>& a, const Vec<16>& b) {
+  return {elementwise_max(a.low, b.low), elementwise_max(a.high, b.high)};
+}
 
 inline double max_lane(double x) { return x; }
 template <int W>

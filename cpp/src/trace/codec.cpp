@@ -18,6 +18,11 @@
 namespace phasic {
 namespace {
 
+static_assert(kPatternFormat == kTraceFormatMajor, "digests must change with the trace format");
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the trace format is little-endian"
+#endif
+
 constexpr std::string_view kMagic = "PHASICTR";
 constexpr std::size_t kHeaderSize = 8 + 3 + 8;
 constexpr std::size_t kDigestSize = 64;

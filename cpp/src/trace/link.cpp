@@ -96,7 +96,6 @@ class Linker {
   void attach_edges() {
     Program& p = *program_;
     p.out_begin.push_back(0);
-    p.across_begin.push_back(0);
     for (Index b = 0; b < p.n_blocks(); ++b) {
       const ComponentCode& code = *p.block_code[at(b)];
       const std::vector<std::int32_t> front_of = detail::fronts_of_steps(code);
@@ -104,7 +103,6 @@ class Linker {
       for (Index step = 0; step < code.n; ++step) {
         attach_out_edges(code, front_of, p.block_begin[at(b)], step);
         p.out_begin.push_back(narrow32(ssize(p.out_edge), "the number of edges"));
-        p.across_begin.push_back(static_cast<std::int32_t>(ssize(p.across)));
       }
       p.max_block_edges = std::max(p.max_block_edges, ssize(p.out_edge) - first_edge);
     }
@@ -114,28 +112,39 @@ class Linker {
                         Index step) {
     Program& p = *program_;
     const Index u = p.vertex_of[at(first + step)];
+    std::vector<Index> inside, across, absorbed;
     p.self_edge.push_back(-1);
     for (Index e = graph_.row_begin[at(u)]; e < graph_.row_begin[at(u) + 1]; ++e) {
       const std::int32_t v = graph_.target[at(e)];
+      const std::int32_t target = p.position_of[at(v)];
       if (v == u) {
         p.self_edge.back() = narrow32(e, "the number of edges");
-        continue;
+      } else {  // later blocks are never targets
+        (target < 0 ? absorbed : target < first ? across : inside).push_back(e);
       }
-      const std::int32_t target = p.position_of[at(v)];
-      const bool inside = target >= first;  // later blocks are never targets
-      const std::int32_t slot = inside
-                                    ? detail::slot_between(code, front_of, step, target - first)
-                                    : code.exit_slot[at(step)];
+    }
+    for (const Index e : inside) {
+      const Index target = p.position_of[at(graph_.target[at(e)])];
+      const std::int32_t slot = detail::slot_between(code, front_of, step, target - first);
       if (slot < 0) {
         throw Error(ErrorCode::internal, "an edge inside a component has no slot");
       }
-      if (!inside && target >= 0) {
-        p.across.push_back(static_cast<std::int32_t>(ssize(p.out_edge)));
-      }
-      p.out_edge.push_back(narrow32(e, "the number of edges"));
-      p.out_target.push_back(target >= 0 ? target : -1 - v);
-      p.out_slot.push_back(slot);
+      append_edge(e, static_cast<std::int32_t>(target), slot);
     }
+    p.leaving_begin.push_back(static_cast<std::int32_t>(ssize(p.out_edge)));
+    for (const Index e : across) {
+      append_edge(e, p.position_of[at(graph_.target[at(e)])], -1);
+    }
+    p.absorbed_begin.push_back(static_cast<std::int32_t>(ssize(p.out_edge)));
+    for (const Index e : absorbed) {
+      append_edge(e, -1 - graph_.target[at(e)], -1);
+    }
+  }
+
+  void append_edge(Index e, std::int32_t target, std::int32_t slot) {
+    program_->out_edge.push_back(narrow32(e, "the number of edges"));
+    program_->out_target.push_back(target);
+    program_->out_slot.push_back(slot);
   }
 
   // The weights of the out-edges as sums of products of (theta, 1).

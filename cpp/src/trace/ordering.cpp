@@ -1,6 +1,7 @@
 // The portfolio of elimination orders for one component.
 //
-// 1. Natural and reverse order of the vertices (often near optimal for states built breadth first).
+// 1. Natural and reverse order of the vertices (often near optimal for states built breadth first). A
+//    natural order without fill, as in chains and trees, ends the search.
 // 2. Greedy orders that eliminate next the vertex with the least product (Markowitz) or sum (minimum
 //    degree) of live in- and out-degree.
 // 3. Every member is counted exactly; counting stops as soon as a member exceeds the best so far.
@@ -22,6 +23,7 @@ enum class Score { product, sum };
 struct Count {
   std::vector<std::int32_t> order;
   Index operations = 0;
+  Index entries = 0;  // edges met, fill included
   bool finished = true;
 };
 
@@ -55,6 +57,7 @@ Count greedy(const Pattern& pattern, Score score, Index limit) {
     live.sources(v, sources);
     live.targets(v, targets);
     count.operations += ssize(sources) * (ssize(targets) + 1);
+    count.entries += ssize(sources) + ssize(targets);
     if (count.operations > limit) {
       count.finished = false;
       return count;
@@ -80,6 +83,7 @@ Count fixed(const Pattern& pattern, std::vector<std::int32_t> order, Index limit
     live.sources(v, sources);
     live.targets(v, targets);
     count.operations += ssize(sources) * (ssize(targets) + 1);
+    count.entries += ssize(sources) + ssize(targets);
     if (count.operations > limit) {
       count.finished = false;
       return count;
@@ -99,13 +103,17 @@ Ordering best_of_portfolio(const Pattern& pattern, double max_operations) {
       best = {name, std::move(count.order)};
     }
   };
-  consider("markowitz", greedy<Live>(pattern, Score::product, limit));
-  consider("minimum-degree", greedy<Live>(pattern, Score::sum, limit));
   std::vector<std::int32_t> natural(at(pattern.n()));
   std::iota(natural.begin(), natural.end(), 0);
-  consider("natural", fixed<Live>(pattern, natural, limit));
-  std::reverse(natural.begin(), natural.end());
-  consider("reverse", fixed<Live>(pattern, std::move(natural), limit));
+  Count count = fixed<Live>(pattern, natural, limit);
+  const bool fills = !count.finished || count.entries > ssize(pattern.column);
+  consider("natural", std::move(count));
+  if (fills) {
+    std::reverse(natural.begin(), natural.end());
+    consider("reverse", fixed<Live>(pattern, std::move(natural), limit));
+    consider("markowitz", greedy<Live>(pattern, Score::product, limit));
+    consider("minimum-degree", greedy<Live>(pattern, Score::sum, limit));
+  }
   if (best.name.empty()) {
     throw_over_budget(pattern, max_operations);
   }

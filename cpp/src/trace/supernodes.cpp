@@ -137,6 +137,29 @@ void resolve_updates(ComponentCode& code) {
   }
 }
 
+void list_empty_slots(const ComponentTrace& trace, ComponentCode& code) {
+  std::vector<std::int32_t> step_of(trace.order.size());
+  for (Index k = 0; k < code.n; ++k) {
+    step_of[at(trace.order[at(k)])] = static_cast<std::int32_t>(k);
+  }
+  const std::vector<std::int32_t> front_of = fronts_of_steps(code);
+  std::vector<bool> loaded(at(code.n_slots + 1));
+  for (const Index slot : code.exit_slot) {
+    loaded[at(slot)] = true;
+  }
+  for (Index i = 0; i < code.n; ++i) {
+    for (Index e = trace.pattern.row_begin[at(i)]; e < trace.pattern.row_begin[at(i) + 1]; ++e) {
+      const Index j = trace.pattern.column[at(e)];
+      loaded[at(slot_between(code, front_of, step_of[at(i)], step_of[at(j)]))] = true;
+    }
+  }
+  for (Index slot = 0; slot <= code.n_slots; ++slot) {
+    if (!loaded[at(slot)]) {
+      code.empty_slot.push_back(static_cast<std::int32_t>(slot));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::int32_t> fronts_of_steps(const ComponentCode& code) {
@@ -171,6 +194,7 @@ ComponentCodePtr make_code(const ComponentTrace& trace) {
   code->n = trace.pattern.n();
   lay_out(partition(trace), *code);
   resolve_updates(*code);
+  list_empty_slots(trace, *code);
   return code;
 }
 

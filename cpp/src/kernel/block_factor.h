@@ -1,0 +1,142 @@
+// Loading and factoring one block, and the adjoint of both.
+//
+// Slots are loaded with weights and exit rates; factoring leaves multipliers below the pivots. The
+// adjoint reverses the same steps from the final slots alone; there is no tape.
+#pragma once
+
+#include "kernel/block.h"
+#include "kernel/front.h"
+#include "kernel/weights.h"
+
+namespace phasic::PHASIC_ISA {
+
+// Evaluates the edges that leave from `step`; returns their sum, the exit rate.
+template <class T>
+T load_leaving(const Block<T>& b, const Weights<T>& weights, Index step) {
+  T exit(0.0);
+  weights.for_each(b.leaving_begin(step), b.out_end(step), [&](Index e, const T& w) {
+    b.edge[e - b.first_edge] = w;
+    exit += w;
+  });
+  return exit;
+}
+
+template <class T>
+void load_block(const Block<T>& b, const Weights<T>& weights) {
+  const std::int32_t* out_slot = b.program.out_slot.data();
+  for (const std::int32_t slot : b.code.empty_slot) {
+    b.slot[slot] = T(0.0);
+  }
+  for (Index k = 0; k < b.code.n; ++k) {
+    weights.for_each(b.inside_begin(k), b.leaving_begin(k),
+                     [&](Index e, const T& w) { b.slot[out_slot[e]] = w; });
+    b.slot[b.code.exit_slot[at(k)]] = load_leaving(b, weights, k);
+  }
+}
+
+// A front of one step.
+template <class T>
+void factor_single(const Block<T>& b, const Supernode& node) {
+  T* row = b.slot + node.rows + 1;  // exit, then upper
+  const Index columns = Index{1} + node.n_upper;
+  T pivot = row[0];
+  for (Index j = 1; j < columns; ++j) {
+    pivot += row[j];
+  }
+  const T inverse = reciprocal_or_zero(pivot);
+  b.inverse[node.first] = inverse;
+  row[0] += exit_of_trap(inverse);
+  const T multiplier = or_one(inverse);
+  const std::int32_t* update = b.code.update_slot.data() + node.update;
+  for (Index i = 0; i < node.n_lower; ++i) {
+    const T f = b.slot[node.lower + i] * multiplier;
+    b.slot[node.lower + i] = f;
+    for (Index j = 0; j < columns; ++j) {
+      b.slot[*update++] += f * row[j];
+    }
+  }
+}
+
+template <class T>
+void single_adjoint(const Block<T>& b, const Supernode& node) {
+  const T* row = b.slot + node.rows + 1;
+  T* row_bar = b.slot_bar + node.rows + 1;
+  const Index columns = Index{1} + node.n_upper;
+  const T inverse = b.inverse[node.first], multiplier = or_one(inverse);
+  T pivot_bar = b.pivot_bar[node.first];
+  const std::int32_t* update = b.code.update_slot.data() + node.update;
+  for (Index i = 0; i < node.n_lower; ++i) {
+    const T f = b.slot[node.lower + i];
+    T f_bar = b.slot_bar[node.lower + i];
+    for (Index j = 0; j < columns; ++j) {
+      const T bar = b.slot_bar[*update++];
+      f_bar += bar * row[j];
+      row_bar[j] += f * bar;
+    }
+    b.slot_bar[node.lower + i] = f_bar * multiplier;
+    pivot_bar -= (f_bar * f) * inverse;
+  }
+  for (Index j = 0; j < columns; ++j) {
+    row_bar[j] += pivot_bar;
+  }
+}
+
+template <class T>
+void factor_block(const Block<T>& b, const Weights<T>& weights) {
+  if (b.code.n == 1) {  // nothing to eliminate: no slot is used
+    b.inverse[0] = reciprocal_or_zero(load_leaving(b, weights, 0));
+    return;
+  }
+  load_block(b, weights);
+  for (const Supernode& node : b.code.supernodes) {
+    if (node.width == 1) {
+      factor_single(b, node);
+    } else {
+      FrontFactor<T>(b.code, node, b.slot, b.inverse + node.first).run();
+    }
+  }
+}
+
+// Call before the adjoints of the block.
+template <class T>
+void clear_block_adjoint(const Block<T>& b) {
+  if (b.code.n > 1) {
+    std::fill(b.slot_bar, b.slot_bar + b.code.n_slots + 1, T(0.0));
+  }
+  std::fill(b.pivot_bar, b.pivot_bar + b.code.n, T(0.0));
+  for (Index k = 0; k < b.code.n; ++k) {
+    std::fill(b.edge_bar + (b.leaving_begin(k) - b.first_edge),
+              b.edge_bar + (b.out_end(k) - b.first_edge), T(0.0));
+  }
+}
+
+// Reverses factor_block: adds to weights.theta_bar.
+template <class T>
+void factor_block_adjoint(const Block<T>& b, Weights<T>& weights) {
+  const auto unload_leaving = [&](Index step, const T& exit_bar) {
+    weights.add_adjoints(b.leaving_begin(step), b.out_end(step), [&](Index e) {
+      return b.edge_bar[e - b.first_edge] + exit_bar;
+    });
+  };
+  if (b.code.n == 1) {
+    return unload_leaving(0, b.pivot_bar[0]);
+  }
+  for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
+    const Supernode& node = b.code.supernodes[at(f)];
+    if (node.width == 1) {
+      single_adjoint(b, node);
+    } else {
+      FrontAdjoint<T>(b.code, node, b.slot, b.slot_bar, b.inverse + node.first,
+                      b.pivot_bar + node.first)
+          .run();
+    }
+  }
+  const std::int32_t* out_slot = b.program.out_slot.data();
+  for (Index k = 0; k < b.code.n; ++k) {
+    weights.add_adjoints(b.inside_begin(k), b.leaving_begin(k),
+                         [&](Index e) { return b.slot_bar[out_slot[e]]; });
+    unload_leaving(k, b.slot_bar[b.code.exit_slot[at(k)]]);
+  }
+}
+
+}  // namespace phasic::PHASIC_ISA

@@ -1,0 +1,264 @@
+// Solves with one factored block, plain and transposed, and their adjoints.
+//
+// Vectors have n_positions entries and span all blocks; a call reads and writes the entries of its
+// block, and those that edges out of the block lead to. No two vectors may alias.
+#pragma once
+
+#include "kernel/block.h"
+
+namespace phasic::PHASIC_ISA {
+
+// --- short loops over n entries
+template <class T>
+T dot(const T* a, const T* b, Index n) {
+  T sum = a[0] * b[0];
+  for (Index i = 1; i < n; ++i) {
+    sum += a[i] * b[i];
+  }
+  return sum;
+}
+
+template <class T>
+void add_multiple(const T& factor, const T* a, T* out, Index n) {
+  for (Index i = 0; i < n; ++i) {
+    out[i] += factor * a[i];
+  }
+}
+
+// Adjoint of sum += dot(slot, r): bar is the adjoint of sum.
+template <class T>
+void spread(const T& bar, const T* r, T* r_bar, const T* slot, T* slot_bar, Index n) {
+  for (Index i = 0; i < n; ++i) {
+    r_bar[i] += bar * slot[i];
+    slot_bar[i] += bar * r[i];
+  }
+}
+
+// Adjoint of z[i] += factor * slot[i].
+template <class T>
+void collect(const T& factor, const T* z_bar, T& factor_bar, const T* slot, T* slot_bar,
+             Index n) {
+  for (Index i = 0; i < n; ++i) {
+    factor_bar += z_bar[i] * slot[i];
+    slot_bar[i] += factor * z_bar[i];
+  }
+}
+
+// x := U rhs, U = (Lambda - W)^-1; blocks in ascending order. r receives the right-hand side after
+// elimination.
+template <class T>
+void solve_block(const Block<T>& b, const T* rhs, T* r, T* x) {
+  for (Index k = 0; k < b.code.n; ++k) {
+    const Index position = b.first + k;
+    T sum = rhs[position];
+    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
+      sum += b.edge[e - b.first_edge] * x[b.program.out_target[at(e)]];
+    }
+    r[position] = sum;
+  }
+  T* rb = r + b.first;
+  T* xb = x + b.first;
+  for (const Supernode& node : b.code.supernodes) {
+    const T* rows = b.slot + node.rows;
+    for (Index t = 1; t < node.width; ++t) {
+      rb[node.first + t] += dot(rows + t * node.stride(), rb + node.first, t);
+    }
+    for (Index i = 0; i < node.n_lower; ++i) {
+      rb[b.code.lower_step[at(node.lower_list + i)]] +=
+          dot(b.slot + node.lower + i * node.width, rb + node.first, node.width);
+    }
+  }
+  for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
+    const Supernode& node = b.code.supernodes[at(f)];
+    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
+    for (Index t = node.width - 1; t >= 0; --t) {
+      const T* row = b.slot + node.rows + t * node.stride();
+      T sum = rb[node.first + t];
+      for (Index c = t + 1; c < node.width; ++c) {
+        sum += row[c] * xb[node.first + c];
+      }
+      for (Index j = 0; j < node.n_upper; ++j) {
+        sum += row[node.width + 1 + j] * xb[upper[j]];
+      }
+      xb[node.first + t] = sum * b.inverse[node.first + t];
+    }
+  }
+}
+
+// Adjoint of solve_block; blocks in descending order. x_bar is consumed; rhs_bar receives (=) the
+// adjoint of rhs; slot, pivot and edge adjoints accumulate.
+template <class T>
+void solve_block_adjoint(const Block<T>& b, const T* r, const T* x, T* x_bar, T* rhs_bar) {
+    const T* rb = r + b.first;
+  const T* xb = x + b.first;
+  T* xb_bar = x_bar + b.first;
+  T* rb_bar = rhs_bar + b.first;
+  for (const Supernode& node : b.code.supernodes) {
+    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
+    for (Index t = 0; t < node.width; ++t) {
+      const Index k = node.first + t;
+      const T* row = b.slot + node.rows + t * node.stride();
+      T* row_bar = b.slot_bar + node.rows + t * node.stride();
+      const T s = xb_bar[k] * b.inverse[k];
+      rb_bar[k] = s;
+      b.pivot_bar[k] -= s * xb[k];
+      for (Index c = t + 1; c < node.width; ++c) {
+        row_bar[c] += s * xb[node.first + c];
+        xb_bar[node.first + c] += s * row[c];
+      }
+      for (Index j = 0; j < node.n_upper; ++j) {
+        row_bar[node.width + 1 + j] += s * xb[upper[j]];
+        xb_bar[upper[j]] += s * row[node.width + 1 + j];
+      }
+    }
+  }
+  for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
+    const Supernode& node = b.code.supernodes[at(f)];
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const T bar = rb_bar[b.code.lower_step[at(node.lower_list + i)]];
+      const Index entry = node.lower + i * node.width;
+      spread(bar, rb + node.first, rb_bar + node.first, b.slot + entry, b.slot_bar + entry,
+             node.width);
+    }
+    for (Index t = node.width - 1; t >= 1; --t) {
+      const Index entry = node.rows + t * node.stride();
+      spread(rb_bar[node.first + t], rb + node.first, rb_bar + node.first, b.slot + entry,
+             b.slot_bar + entry, t);
+    }
+  }
+  for (Index k = 0; k < b.code.n; ++k) {
+    const Index position = b.first + k;
+    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
+      const Index target = b.program.out_target[at(e)];
+      b.edge_bar[e - b.first_edge] += rhs_bar[position] * x[target];
+      x_bar[target] += rhs_bar[position] * b.edge[e - b.first_edge];
+    }
+  }
+}
+
+// y += z W over the edges that leave the block.
+template <class T>
+void push_across(const Block<T>& b, const T* zb, T* y) {
+  const std::int32_t* target = b.program.out_target.data();
+  for (Index k = 0; k < b.code.n; ++k) {
+    const T zk = zb[k];
+    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
+      y[target[e]] += zk * b.edge[e - b.first_edge];
+    }
+  }
+}
+
+// Its adjoint; y_bar is complete behind the block.
+template <class T>
+void pull_across(const Block<T>& b, const T* zb, T* zb_bar, const T* y_bar) {
+  const std::int32_t* target = b.program.out_target.data();
+  for (Index k = 0; k < b.code.n; ++k) {
+    const T zk = zb[k];
+    T sum = zb_bar[k];
+    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
+      const T bar = y_bar[target[e]];
+      sum += b.edge[e - b.first_edge] * bar;
+      b.edge_bar[e - b.first_edge] += zk * bar;
+    }
+    zb_bar[k] = sum;
+  }
+}
+
+// z := alpha U (expected sojourns); blocks in descending order. y holds alpha on entry and the
+// eliminated alpha afterwards; what flows on is added to y of other blocks.
+template <class T>
+void solve_block_transposed(const Block<T>& b, T* y, T* z) {
+    T* yb = y + b.first;
+  T* zb = z + b.first;
+  if (b.code.n == 1) {
+    zb[0] = yb[0] * b.inverse[0];
+    return push_across(b, zb, y);
+  }
+  for (const Supernode& node : b.code.supernodes) {
+    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
+    for (Index t = 0; t < node.width; ++t) {
+      const T* row = b.slot + node.rows + t * node.stride();
+      const T m = yb[node.first + t] * b.inverse[node.first + t];
+      for (Index c = t + 1; c < node.width; ++c) {
+        yb[node.first + c] += m * row[c];
+      }
+      for (Index j = 0; j < node.n_upper; ++j) {
+        yb[upper[j]] += m * row[node.width + 1 + j];
+      }
+    }
+  }
+  for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
+    const Supernode& node = b.code.supernodes[at(f)];
+    for (Index t = 0; t < node.width; ++t) {
+      zb[node.first + t] = yb[node.first + t] * b.inverse[node.first + t];
+    }
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const T zi = zb[b.code.lower_step[at(node.lower_list + i)]];
+      add_multiple(zi, b.slot + node.lower + i * node.width, zb + node.first, node.width);
+    }
+    for (Index t = node.width - 1; t >= 1; --t) {
+      add_multiple(zb[node.first + t], b.slot + node.rows + t * node.stride(), zb + node.first,
+                   t);
+    }
+  }
+  push_across(b, zb, y);
+}
+
+// Adjoint of solve_block_transposed; blocks in ascending order. z_bar is consumed; alpha_bar receives
+// (=) the adjoint of alpha.
+template <class T>
+void solve_block_transposed_adjoint(const Block<T>& b, const T* y, const T* z, T* z_bar,
+                                    T* alpha_bar) {
+    const T* yb = y + b.first;
+  const T* zb = z + b.first;
+  T* zb_bar = z_bar + b.first;
+  T* ab_bar = alpha_bar + b.first;
+  pull_across(b, zb, zb_bar, alpha_bar);
+  if (b.code.n == 1) {
+    const T s = zb_bar[0] * b.inverse[0];
+    ab_bar[0] = s;
+    b.pivot_bar[0] -= s * zb[0];
+    return;
+  }
+  for (const Supernode& node : b.code.supernodes) {
+    for (Index t = 1; t < node.width; ++t) {
+      const Index entry = node.rows + t * node.stride();
+      collect(zb[node.first + t], zb_bar + node.first, zb_bar[node.first + t], b.slot + entry,
+              b.slot_bar + entry, t);
+    }
+    for (Index i = 0; i < node.n_lower; ++i) {
+      const Index step = b.code.lower_step[at(node.lower_list + i)];
+      const Index entry = node.lower + i * node.width;
+      collect(zb[step], zb_bar + node.first, zb_bar[step], b.slot + entry, b.slot_bar + entry,
+              node.width);
+    }
+    for (Index k = node.first; k < node.first + node.width; ++k) {
+      const T s = zb_bar[k] * b.inverse[k];
+      ab_bar[k] = s;
+      b.pivot_bar[k] -= s * (yb[k] * b.inverse[k]);
+    }
+  }
+  for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
+    const Supernode& node = b.code.supernodes[at(f)];
+    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
+    for (Index t = node.width - 1; t >= 0; --t) {
+      const Index k = node.first + t;
+      const T* row = b.slot + node.rows + t * node.stride();
+      T* row_bar = b.slot_bar + node.rows + t * node.stride();
+      const T m = yb[k] * b.inverse[k];
+      T sum(0.0);
+      for (Index c = t + 1; c < node.width; ++c) {
+        sum += ab_bar[node.first + c] * row[c];
+        row_bar[c] += ab_bar[node.first + c] * m;
+      }
+      for (Index j = 0; j < node.n_upper; ++j) {
+        sum += ab_bar[upper[j]] * row[node.width + 1 + j];
+        row_bar[node.width + 1 + j] += ab_bar[upper[j]] * m;
+      }
+      ab_bar[k] += sum * b.inverse[k];
+      b.pivot_bar[k] -= (sum * b.inverse[k]) * m;
+    }
+  }
+}
+
+}  // namespace phasic::PHASIC_ISA
