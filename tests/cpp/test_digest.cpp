@@ -1,7 +1,6 @@
 // BLAKE2b-256 against values that Python's hashlib.blake2b(digest_size=32) gives. The bytes hashed
 // are: the length of the domain (8 bytes, little-endian), the domain, then what was added.
-#define BOOST_TEST_MODULE digest
-#include <boost/test/included/unit_test.hpp>
+#include <boost/test/unit_test.hpp>
 
 #include <string>
 #include <utility>

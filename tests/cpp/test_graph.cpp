@@ -1,6 +1,5 @@
 // The builder and the validation of serialized arrays: every decided case, every message.
-#define BOOST_TEST_MODULE graph
-#include <boost/test/included/unit_test.hpp>
+#include <boost/test/unit_test.hpp>
 
 #include <cmath>
 #include <functional>

@@ -1,6 +1,5 @@
 // The JSON form: exact round trips, and every text that must be rejected.
-#define BOOST_TEST_MODULE json
-#include <boost/test/included/unit_test.hpp>
+#include <boost/test/unit_test.hpp>
 
 #include <cstring>
 #include <limits>

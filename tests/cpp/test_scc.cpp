@@ -1,6 +1,5 @@
 // Components against a brute-force closure; digests, patterns and component graphs.
-#define BOOST_TEST_MODULE scc
-#include <boost/test/included/unit_test.hpp>
+#include <boost/test/unit_test.hpp>
 
 #include <algorithm>
 #include <random>
