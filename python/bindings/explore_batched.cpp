@@ -9,7 +9,8 @@
 // 4. Next states are looked up or created, then the edges are added.
 #include <pybind11/numpy.h>
 
-#include "convert.h"
+#include <algorithm>
+
 #include "py_graph.h"
 #include "transitions.h"
 
@@ -21,7 +22,7 @@ namespace {
 class BatchExplorer {
  public:
   BatchExplorer(GraphBuilder& builder, const py::object& callback, const ExploreOptions& options)
-      : builder_(builder), callback_(callback), options_(options) {}
+      : builder_(builder), callback_(callback), options_(options), transitions_(builder) {}
   void run(Index batch_size);
 
  private:
@@ -31,6 +32,8 @@ class BatchExplorer {
   GraphBuilder& builder_;
   const py::object& callback_;
   const ExploreOptions& options_;
+  Transitions transitions_;            // out of the states of the batch
+  std::vector<std::int32_t> targets_;  // the vertices that the transitions lead to
 };
 
 py::object BatchExplorer::call(Index first, Index n_rows) const {
@@ -51,11 +54,11 @@ py::object BatchExplorer::call(Index first, Index n_rows) const {
 }
 
 void BatchExplorer::visit(Index first, Index n_rows) {
-  Transitions transitions(builder_, first, n_rows);
-  transitions.read(call(first, n_rows));
-  for (const Index i : transitions.sorted()) {
-    const Index target = builder_.find_or_create_vertex(transitions.next_state(i));
-    transitions.add_edge(builder_, i, target);
+  transitions_.read(call(first, n_rows), first, n_rows);
+  targets_.resize(at(transitions_.size()));
+  builder_.find_or_create_vertices(transitions_.next_states(), targets_);
+  for (Index k = 0; k < transitions_.size(); ++k) {
+    transitions_.add_edge(builder_, k, targets_[at(k)]);
   }
 }
 

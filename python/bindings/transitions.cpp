@@ -45,16 +45,19 @@ Index Transitions::part_of(Index i) const {
   return after - parts_.begin() - 1;
 }
 
-void Transitions::read(const py::object& result) {
+void Transitions::read(const py::object& result, Index first_vertex, Index n_rows) {
+  first_vertex_ = first_vertex;
+  n_rows_ = n_rows;
   parts_.clear();
   source_.clear();
   states_.clear();
   weights_.clear();
   listed_ = PyList_Check(result.ptr()) != 0;
-  if (!listed_) return read_part(result);
-  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(result.ptr()); ++k) {
+  if (!listed_) read_part(result);
+  for (Py_ssize_t k = 0; listed_ && k < PyList_GET_SIZE(result.ptr()); ++k) {
     read_part(py::reinterpret_borrow<py::object>(PyList_GET_ITEM(result.ptr(), k)));
   }
+  sort();
 }
 
 void Transitions::read_part(const py::object& part) {
@@ -137,20 +140,26 @@ void Transitions::read_weights(const Array& array) {
   weights_.insert(weights_.end(), values.data(), values.data() + values.size());
 }
 
-std::vector<Index> Transitions::sorted() const {
-  std::vector<Index> order(at(size()));
-  if (std::is_sorted(source_.begin(), source_.end())) {
-    std::iota(order.begin(), order.end(), Index{0});
-    return order;
-  }
+// A counting sort: one bucket for each row of the batch.
+void Transitions::sort() {
+  order_.clear();
+  if (std::is_sorted(source_.begin(), source_.end())) return;
   std::vector<Index> next(at(n_rows_ + 1), 0);  // where the next transition of a row goes
   for (const std::int32_t row : source_) ++next[at(row + 1)];
   std::partial_sum(next.begin(), next.end(), next.begin());
-  for (Index i = 0; i < size(); ++i) order[at(next[at(source_[at(i)])]++)] = i;
-  return order;
+  order_.resize(at(size()));
+  std::vector<std::int32_t> sorted(states_.size());
+  const Index length = builder_.state_length();
+  for (Index i = 0; i < size(); ++i) {
+    const Index k = next[at(source_[at(i)])]++;
+    order_[at(k)] = i;
+    std::copy_n(states_.data() + i * length, length, sorted.data() + k * length);
+  }
+  states_.swap(sorted);
 }
 
-void Transitions::add_edge(GraphBuilder& builder, Index i, Index target) const {
+void Transitions::add_edge(GraphBuilder& builder, Index k, Index target) const {
+  const Index i = order_.empty() ? k : order_[at(k)];
   const Part& part = parts_[at(part_of(i))];
   const Index row = i - part.begin;
   try {

@@ -16,22 +16,17 @@ namespace phasic::python {
 
 class Transitions {
  public:
-  // The batch is the n_rows vertices from first_vertex on.
-  Transitions(const GraphBuilder& builder, Index first_vertex, Index n_rows)
-      : builder_(builder), first_vertex_(first_vertex), n_rows_(n_rows) {}
+  explicit Transitions(const GraphBuilder& builder) : builder_(builder) {}
 
-  // Replaces what was read before; throws Error naming the state, the row and what was found.
-  void read(const pybind11::object& result);
+  // Reads the callback's result for the n_rows vertices from first_vertex on, in place of what was
+  // read before. Throws Error naming the state, the row and what was found.
+  void read(const pybind11::object& result, Index first_vertex, Index n_rows);
 
+  // In the order of their source rows; those of one row in the order in which they were listed.
   [[nodiscard]] Index size() const noexcept { return ssize(source_); }
-  // The transitions in the order of their source rows; those of one row as they were listed.
-  [[nodiscard]] std::vector<Index> sorted() const;
-  [[nodiscard]] Index source_vertex(Index i) const { return first_vertex_ + source_[at(i)]; }
-  [[nodiscard]] Span<const std::int32_t> next_state(Index i) const {
-    return {states_.data() + i * builder_.state_length(), builder_.state_length()};
-  }
-  // Adds the edge of transition i, which leads to a vertex.
-  void add_edge(GraphBuilder& builder, Index i, Index target) const;
+  [[nodiscard]] Span<const std::int32_t> next_states() const noexcept { return states_; }
+  // Adds the edge of transition k, which leads to a vertex.
+  void add_edge(GraphBuilder& builder, Index k, Index target) const;
 
  private:
   struct Part {
@@ -45,17 +40,21 @@ class Transitions {
   void read_sources(const Array& array);
   void read_states(const Array& array);
   void read_weights(const Array& array);
+  void sort();
+  // In what follows i counts the transitions as they were listed.
+  [[nodiscard]] Index source_vertex(Index i) const { return first_vertex_ + source_[at(i)]; }
   [[nodiscard]] Index part_of(Index i) const;
   [[nodiscard]] std::string batch_text() const;
   [[nodiscard]] std::string row_text(Index i) const;
 
   const GraphBuilder& builder_;
-  const Index first_vertex_, n_rows_;
+  Index first_vertex_ = 0, n_rows_ = 0;
   bool listed_ = false;  // the result is a list of parts
   std::vector<Part> parts_;
   std::vector<std::int32_t> source_;  // (size)
-  std::vector<std::int32_t> states_;  // (size, state_length)
   std::vector<double> weights_;       // per part: (n) or (n, param_length)
+  std::vector<std::int32_t> states_;  // (size, state_length); sorted when everything is read
+  std::vector<Index> order_;          // (size) sorted to listed; empty if they were listed sorted
 };
 
 // "12 states, the first (7, 1)": how a batch is named in messages.

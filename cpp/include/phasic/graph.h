@@ -87,6 +87,9 @@ class GraphBuilder {
 
   // Creates the vertex when no vertex made by this function has the state. O(1) expected.
   Index find_or_create_vertex(Span<const std::int32_t> state);
+  // The same for many states, in their order; faster, since the look-ups overlap in memory.
+  void find_or_create_vertices(Span<const std::int32_t> states,  // (n, state_length)
+                               Span<std::int32_t> vertices);     // (n), the result
   // -1 when absent.
   [[nodiscard]] Index find_vertex(Span<const std::int32_t> state) const;
   // Always a new vertex, even if the state exists. The span must not point into this builder.
@@ -119,8 +122,10 @@ class GraphBuilder {
   void append_edge(Index from, const Edge& edge);
   void gather_row(Index vertex, std::vector<detail::LooseEdge>& row) const;
   // Slot of the state in slots_: it holds the vertex, or -1 where the state would go.
-  [[nodiscard]] std::size_t find_slot(Span<const std::int32_t> state) const noexcept;
-  void grow_slots();
+  [[nodiscard]] std::size_t find_slot(Span<const std::int32_t> state,
+                                      std::uint64_t hash) const noexcept;
+  // Makes room for that many further states, so that slots stay where they are.
+  void reserve_slots(Index n_new);
 
   Index state_length_;
   Index param_length_ = -1;  // unknown until the first parameterised edge

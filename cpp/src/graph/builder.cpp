@@ -5,6 +5,7 @@
 //    rows can be compressed without an index over all edges.
 // 3. freeze() adds parallel edges up and checks the rules that need whole rows.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/text.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr Index kMaxVertices = std::numeric_limits<std::int32_t>::max();
 constexpr Index kMaxParamLength = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kFirstSlots = 16;
+constexpr Index kLookupBlock = 32;
 
 // The finaliser of MurmurHash3 (Appleby, 2011), applied to each coordinate in turn.
 std::uint64_t hash_state(Span<const std::int32_t> state) noexcept {
@@ -79,35 +81,74 @@ GraphBuilder::GraphBuilder(const Graph& graph)
   }
 }
 
-std::size_t GraphBuilder::find_slot(Span<const std::int32_t> state) const noexcept {
+std::size_t GraphBuilder::find_slot(Span<const std::int32_t> state,
+                                    std::uint64_t hash) const noexcept {
   const std::size_t mask = slots_.size() - 1;
-  for (std::size_t i = hash_state(state) & mask;; i = (i + 1) & mask) {
+  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
     if (slots_[i] < 0) return i;
     const std::int32_t* found = states_.data() + slots_[i] * state_length_;
-    if (std::equal(state.begin(), state.end(), found)) return i;
+    Index n_equal = 0;  // states are short: a loop beats std::equal, which calls memcmp
+    while (n_equal < state_length_ && state[n_equal] == found[n_equal]) ++n_equal;
+    if (n_equal == state_length_) return i;
   }
 }
 
-void GraphBuilder::grow_slots() {
-  std::vector<std::int32_t> old(slots_.size() * 2, -1);
+void GraphBuilder::reserve_slots(Index n_new) {
+  std::size_t n_slots = slots_.size();
+  while (2 * (n_slots_used_ + at(n_new)) > n_slots) n_slots *= 2;
+  if (n_slots == slots_.size()) return;
+  std::vector<std::int32_t> old(n_slots, -1);
   old.swap(slots_);
   for (const std::int32_t vertex : old) {
-    if (vertex >= 0) slots_[find_slot({states_.data() + vertex * state_length_, state_length_})] = vertex;
+    if (vertex < 0) continue;
+    const Span<const std::int32_t> state(states_.data() + vertex * state_length_, state_length_);
+    slots_[find_slot(state, hash_state(state))] = vertex;
   }
 }
 
 Index GraphBuilder::find_vertex(Span<const std::int32_t> state) const {
-  return state.size() == state_length_ ? slots_[find_slot(state)] : -1;
+  return state.size() == state_length_ ? slots_[find_slot(state, hash_state(state))] : -1;
 }
 
 Index GraphBuilder::find_or_create_vertex(Span<const std::int32_t> state) {
   const Index found = find_vertex(state);
   if (found >= 0) return found;
   const Index vertex = add_vertex(state);
-  if (2 * (n_slots_used_ + 1) > slots_.size()) grow_slots();
-  slots_[find_slot(state)] = static_cast<std::int32_t>(vertex);
+  reserve_slots(1);
+  slots_[find_slot(state, hash_state(state))] = static_cast<std::int32_t>(vertex);
   ++n_slots_used_;
   return vertex;
+}
+
+// In blocks: hash all states, then fetch their slots, then the states that the slots name, so that
+// the cache misses of a block overlap; only then compare.
+void GraphBuilder::find_or_create_vertices(Span<const std::int32_t> states,
+                                           Span<std::int32_t> vertices) {
+  std::array<std::uint64_t, kLookupBlock> hashes{};
+  for (Index begin = 0; begin < vertices.size(); begin += kLookupBlock) {
+    const Index n = std::min(kLookupBlock, vertices.size() - begin);
+    const auto state = [&](Index i) {
+      return states.subspan((begin + i) * state_length_, state_length_);
+    };
+    reserve_slots(n);
+    const std::size_t mask = slots_.size() - 1;
+    for (Index i = 0; i < n; ++i) {
+      hashes[at(i)] = hash_state(state(i));
+      __builtin_prefetch(&slots_[hashes[at(i)] & mask]);
+    }
+    for (Index i = 0; i < n; ++i) {
+      const std::int32_t candidate = slots_[hashes[at(i)] & mask];
+      if (candidate >= 0) __builtin_prefetch(states_.data() + candidate * state_length_);
+    }
+    for (Index i = 0; i < n; ++i) {
+      std::int32_t& vertex = slots_[find_slot(state(i), hashes[at(i)])];
+      if (vertex < 0) {
+        vertex = static_cast<std::int32_t>(add_vertex(state(i)));
+        ++n_slots_used_;
+      }
+      vertices[begin + i] = vertex;
+    }
+  }
 }
 
 Index GraphBuilder::add_vertex(Span<const std::int32_t> state) {
