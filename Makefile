@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 CMAKE_ARGS := -G Ninja -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 SOURCES := $(shell find cpp python cmake -type f ! -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
 
+TEST_SOURCES := $(shell find tests/cpp -type f)
+BOOST = $(shell $(BIN)/python -c "import boost_headers; print(*boost_headers.__path__)")/include
+
 .PHONY: demo test ctest pytest asan tsan lint clean
 
 demo: $(VENV)/.demo
@@ -22,7 +25,7 @@ demo: $(VENV)/.demo
 test: ctest pytest
 
 ctest: $(VENV)/.test
-	$(call run_preset,dev)
+	$(BIN)/ctest --test-dir build/test --output-on-failure --no-tests=error --parallel $(JOBS)
 
 pytest: $(VENV)/.test ctest
 	$(BIN)/python -m pytest
@@ -55,7 +58,15 @@ $(VENV)/.package: $(VENV)/.created $(SOURCES)
 	$(PIP) .
 	touch $@
 
+# One build makes the extension and the C++ tests (build/test), so that nothing is compiled twice.
+$(VENV)/.test: $(VENV)/.created $(SOURCES) $(TEST_SOURCES)
+	$(PIP) boost-headers cmake
+	$(PIP) . -Cbuild-dir=build/test -Ccmake.define.PHASIC_BUILD_TESTS=ON \
+	  -Ccmake.define.PHASIC_WERROR=ON -Ccmake.define.PHASIC_BOOST_INCLUDE_DIR="$(BOOST)"
+	$(PIP) "phasic-xla[test]"
+	touch $(VENV)/.package $@
+
 # The extras of the package that is already installed.
-$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/.package
 	$(PIP) "phasic-xla[$*]"
 	touch $@
