@@ -87,10 +87,9 @@ def callback(
 
     Notes
     -----
-    Prefer ``batched=True`` for more than some ten thousand states: finding the states and building
-    the graph then costs less than the NumPy operations of the function itself. Both forms give the
-    same graph, with the vertices in the same order, if each lists the transitions out of one state
-    in the same order; those of different states may come in any order.
+    Prefer ``batched=True`` for more than some ten thousand states: then no Python runs per state.
+    Both forms give the same graph, with the vertices in the same order, if each lists the
+    transitions out of one state in the same order; those of different states may come in any order.
 
     Examples
     --------

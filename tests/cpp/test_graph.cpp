@@ -387,6 +387,32 @@ BOOST_AUTO_TEST_CASE(the_builder_rejects_bad_edges_and_stays_usable) {
   check_fails([&] { (void)builder.freeze(); }, {"start weights sum to 1.5"});
 }
 
+BOOST_AUTO_TEST_CASE(many_states_are_found_or_created_as_one_by_one) {
+  std::mt19937 random(3);
+  for (const Index length : {1, 2, 5}) {
+    GraphBuilder one(length), many(length);
+    for (const Index n : {0, 1, 31, 32, 33, 1000, 20000}) {
+      std::vector<std::int32_t> states(at(n * length));
+      for (std::int32_t& entry : states) entry = static_cast<std::int32_t>(random() % 40) - 20;
+      std::vector<std::int32_t> expected, found(at(n));
+      for (Index i = 0; i < n; ++i) {
+        const Span<const std::int32_t> state(states.data() + i * length, length);
+        expected.push_back(static_cast<std::int32_t>(one.find_or_create_vertex(state)));
+      }
+      many.find_or_create_vertices(states, found);
+      BOOST_TEST(found == expected, per_element());
+      BOOST_TEST(many.n_vertices() == one.n_vertices());
+      for (Index i = 0; i < n; ++i) {
+        const Span<const std::int32_t> state(states.data() + i * length, length);
+        BOOST_TEST(many.find_vertex(state) == expected[at(i)]);
+      }
+    }
+    const std::vector<std::int32_t> a(one.states().begin(), one.states().end());
+    const std::vector<std::int32_t> b(many.states().begin(), many.states().end());
+    BOOST_TEST(a == b, per_element());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(parallel_edges_that_overflow_are_rejected) {
   GraphBuilder builder(1);
   const Index one = add_state(builder, {1}), two = add_state(builder, {2});
