@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phasic import _core
+from phasic._concrete import ConcreteQuantities
 from phasic._progress import ProgressFunction, ProgressLine, as_progress
 from phasic.callback import Callback
 
@@ -150,7 +151,7 @@ class Vertex:
         return f"<phasic.Vertex {self._index}, state {self.state().tolist()}>"
 
 
-class Graph:
+class Graph(ConcreteQuantities):
     """A state graph whose edge weights are numbers or linear in a parameter vector theta.
 
     Parameters
@@ -224,7 +225,7 @@ class Graph:
             raise ValueError(f"discrete is {discrete!r}, expected True or False")
         if callable(source):
             model = _as_model(source, ipv, batched)
-            limits = _as_int("max_states", max_states), _as_int("batch_size", batch_size)
+            limits = _as_count("max_states", max_states), _as_count("batch_size", batch_size)
             builder = _explore(model, bool(discrete), limits, progress, kwargs)
         else:
             if ipv is not None or batched is not None or kwargs:
@@ -424,6 +425,14 @@ def _as_int(name: str, value: Any) -> int:
         except TypeError:
             pass
     raise ValueError(f"{name} is {value!r}, expected an int")
+
+
+def _as_count(name: str, value: Any) -> int:
+    """Return an int >= 1, cut to the number of vertices that a graph can have."""
+    count = _as_int(name, value)
+    if count < 1:
+        raise ValueError(f"{name} is {count}, expected at least 1")
+    return min(count, np.iinfo(np.int32).max)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from phasic import Graph, callback
-from phasic._progress import ProgressLine
 
 States = npt.NDArray[np.int64]
 
@@ -198,6 +196,18 @@ def test_whole_numbers_of_any_dtype_and_layout(dtype: Any) -> None:
     spread = np.zeros((6, 4), dtype)
     spread[::2, ::2] = states
     assert explore_result((rows, spread[::2, ::2], weights)).to_json() == expected
+
+
+def test_objects_that_offer_an_array_are_arrays() -> None:
+    class Wrapped:
+        def __init__(self, array: npt.NDArray[Any]) -> None:
+            self.array = array
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+            return self.array
+
+    expected = explore_result((ROWS, NEXT, WEIGHTS)).to_json()
+    assert explore_result((Wrapped(ROWS), Wrapped(NEXT), Wrapped(WEIGHTS))).to_json() == expected
 
 
 @pytest.mark.parametrize(
@@ -397,9 +407,10 @@ def test_the_number_of_states_is_limited() -> None:
 
 
 def test_bad_options_are_rejected() -> None:
-    for bad in (0, -1, 1.5, None, True):
-        with pytest.raises(ValueError, match="batch_size is"):
+    for bad in (0, -1, -(10**30), 1.5, None, True):
+        with pytest.raises(ValueError, match=r"batch_size is .*expected a"):
             explore_result([], batch_size=bad)
+    assert explore_result([], batch_size=10**30, max_states=10**30).vertices_length() == 3
     for bad in (1, "yes", np.array([True])):
         with pytest.raises(ValueError, match="batched is"):
             Graph(endless, ipv=[([1], 1.0)], batched=bad)  # type: ignore[arg-type]
@@ -443,79 +454,6 @@ def test_a_signal_stops_the_exploration() -> None:
     with pytest.raises(KeyboardInterrupt):
         Graph(interrupted, ipv=[([1], 1.0)], batched=True, batch_size=5)
     assert len(calls) == 3
-
-
-def test_progress_is_reported_after_each_batch() -> None:
-    reports: list[tuple[int, int]] = []
-
-    def ternary(states: States) -> Any:
-        result = endless(states)
-        keep = states[result[0], 0] < 9
-        return tuple(field[keep] for field in result)
-
-    ipv = [([1], 1.0)]
-
-    def report(found: int, explored: int) -> None:
-        reports.append((found, explored))
-
-    Graph(ternary, ipv=ipv, batched=True, progress=report)
-    assert reports == [(4, 1), (13, 4), (13, 13)]
-    reports.clear()
-    Graph(lambda state: [([state[0] + 1], 1)] if state[0] < 600 else [], ipv=ipv, progress=report)
-    assert reports == [(257, 256), (513, 512), (600, 600)]
-
-    def stop(found: int, explored: int) -> None:
-        raise RuntimeError(f"stopped at {found}")
-
-    with pytest.raises(RuntimeError, match="stopped at 4"):
-        Graph(ternary, ipv=ipv, batched=True, progress=stop)
-    for bad in (1, "yes"):
-        with pytest.raises(ValueError, match=r"progress is .*expected True, False or a callable"):
-            Graph(ternary, ipv=ipv, batched=True, progress=bad)  # type: ignore[arg-type]
-
-
-def test_progress_is_written_to_stderr_only_when_asked(capfd: pytest.CaptureFixture[str]) -> None:
-    ipv = [([4], 1.0)]
-    Graph(as_batched(coalescent), ipv=ipv, batched=True)
-    assert capfd.readouterr() == ("", "")
-    Graph(as_batched(coalescent), ipv=ipv, batched=True, progress=True)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("phasic: 4 states found, 4 explored, ")
-    assert err.count("\n") == 1
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_progress_line_is_rewritten_on_a_terminal() -> None:
-    times = iter([0.0, 0.05, 0.2, 0.25])
-    stream = Terminal()
-    line = ProgressLine(stream, lambda: next(times))
-    for count in (10, 20, 30):
-        line(count, count - 1)
-    line.close()
-    line.close()
-    assert stream.getvalue() == (
-        "\rphasic: 20 states found, 19 explored, 0.2 s"
-        "\rphasic: 30 states found, 29 explored, 0.2 s\n"
-    )
-
-
-def test_the_progress_in_a_file_is_one_line_every_few_seconds() -> None:
-    times = iter([0.0, 1.0, 6.0, 7.0])
-    stream = io.StringIO()
-    line = ProgressLine(stream, lambda: next(times))
-    for count in (10, 20, 30):
-        line(count, count)
-    line.close()
-    assert stream.getvalue() == (
-        "phasic: 20 states found, 20 explored, 6.0 s\nphasic: 30 states found, 30 explored, 7.0 s\n"
-    )
 
 
 def test_a_large_model_is_explored_completely() -> None:
