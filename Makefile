@@ -2,6 +2,7 @@
 # make test    install into .venv, then run ctest and pytest
 # make asan    the C++ tests under the address and undefined-behaviour sanitizers; make tsan: threads
 # make lint    formatting, lint and types
+# make bench   compare speed with other tools (benchmarks/README.md); BENCH=--quick for a short run
 # make clean   remove everything that these commands made
 #
 # Needs Python 3.11 or newer with venv, a C++17 compiler and make; the rest comes from PyPI.
@@ -17,7 +18,7 @@ SOURCES := $(shell find cpp python cmake -type f ! -path '*/__pycache__/*') CMak
 TEST_SOURCES := $(shell find tests/cpp -type f)
 BOOST = $(shell $(BIN)/python -c "import boost_headers; print(*boost_headers.__path__)")/include
 
-.PHONY: demo test ctest pytest asan tsan lint clean
+.PHONY: demo test ctest pytest asan tsan lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/gbsg2_survival.py
@@ -34,8 +35,11 @@ asan tsan: $(VENV)/.test
 	$(call run_preset,$@)
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check python tests examples
+	$(BIN)/ruff check python tests examples benchmarks
 	$(BIN)/mypy
+
+bench:
+	$(PYTHON) benchmarks/bench.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist gbsg2.png
