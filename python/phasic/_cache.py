@@ -28,6 +28,7 @@ import threading
 import time
 import uuid
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,13 @@ _MAX_ENTRY_BYTES = 1 << 32
 _STALE_SECONDS = 3600.0  # a temporary file older than this belongs to a process that died
 
 # The names this module gives to files; nothing else in the folder is ever deleted.
-_ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.[0-9]+\.trace")
-_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.[0-9]+\.[0-9a-f]{32}\.tmp")
-_QUARANTINED_NAME = re.compile(r"[0-9a-f]{64}\.[0-9]+\.[0-9a-f]{32}\.bad")
+ENTRY, TEMPORARY, QUARANTINED = "entry", "temporary", "quarantined"
+QUARANTINE = "quarantine"
+_OWN_NAMES = {
+    ENTRY: re.compile(r"[0-9a-f]{64}\.[0-9]+\.trace"),
+    TEMPORARY: re.compile(r"\.[0-9a-f]{16}\.[0-9]+\.[0-9a-f]{32}\.tmp"),
+    QUARANTINED: re.compile(r"[0-9a-f]{64}\.[0-9]+\.[0-9a-f]{32}\.bad"),
+}
 
 
 def check_digest(digest: str) -> str:
@@ -118,8 +123,16 @@ def decode_entry(digest: str, content: bytes) -> bytes:
     return payload
 
 
-def _read_regular(path: Path) -> bytes:
-    """Return the content of a regular file; a device, pipe or folder of that name is damage."""
+def read_entry(path: Path) -> bytes:
+    """Return the content of a regular file; a device, pipe or folder of that name is damage.
+
+    Raises
+    ------
+    CacheCorruptionError
+        If it is no regular file or larger than any entry.
+    OSError
+        If it cannot be read.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     handle = os.open(path, flags)
     try:
@@ -227,7 +240,7 @@ class TraceCache:
         """
         path = _entry_path(self.folder, digest)
         try:
-            payload = decode_entry(digest, _read_regular(path))
+            payload = decode_entry(digest, read_entry(path))
         except FileNotFoundError:
             self._count(misses=1)
             return None
@@ -271,11 +284,8 @@ class TraceCache:
 
     def _quarantine(self, path: Path, reason: str) -> None:
         self._count(damaged=1)
-        aside = path.parent / "quarantine" / f"{path.stem}.{uuid.uuid4().hex}.bad"
         try:
-            aside.parent.mkdir(exist_ok=True)
-            path.replace(aside)
-            outcome = f"moved to {aside}"
+            outcome = f"moved to {move_aside(path)}"
         except OSError as error:
             outcome = f"left in place ({error})"
         logger.warning("damaged cache entry %s: %s; %s", path, reason, outcome)
@@ -298,47 +308,116 @@ class TraceCache:
         Quarantined entries count and go by the same rule. Temporary files of processes that died
         are deleted.
         """
-        files: list[tuple[float, int, Path]] = []
-        freed = 0
-        oldest_live = time.time() - _STALE_SECONDS
-        for path, status in _entries(self.folder):
-            if not _TEMPORARY_NAME.fullmatch(path.name):
-                files.append((status.st_mtime, status.st_size, path))
-            elif status.st_mtime < oldest_live:
-                freed += _delete(path, status.st_size)
-        excess = sum(size for _, size, _ in files) - self.max_bytes
-        for _, size, path in sorted(files):
-            if excess <= 0:
-                break
-            excess -= size
-            freed += _delete(path, size)
+        deleted, _ = delete_files(expendable(stored_files(self.folder), self.max_bytes))
+        freed = sum(file.size for file in deleted)
         if freed:
             logger.debug("cache folder %s: pruned %d bytes", self.folder, freed)
         return freed
 
 
-def _delete(path: Path, size: int) -> int:
-    with contextlib.suppress(OSError):
-        path.unlink()
-        return size
-    return 0
+@dataclass(frozen=True)
+class StoredFile:
+    """One file that the cache made.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    kind : str
+        ``entry``, ``temporary`` (being written, or left by a process that died) or ``quarantined``.
+    size : int
+        Bytes.
+    used : float
+        Time of the last use, seconds since 1970.
+    """
+
+    path: Path
+    kind: str
+    size: int
+    used: float
+
+    @property
+    def digest(self) -> str:
+        """The key of an entry or a quarantined one."""
+        return self.path.name[:64]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is an entry that this version reads; others share the folder."""
+        return self.kind == ENTRY and self.path.name == f"{self.digest}.{_MAJOR}.trace"
 
 
-def _entries(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """List the cache's own files; what vanishes meanwhile is skipped."""
-    found: list[tuple[Path, os.stat_result]] = []
-    own = (
-        (folder, _ENTRY_NAME),
-        (folder, _TEMPORARY_NAME),
-        (folder / "quarantine", _QUARANTINED_NAME),
-    )
-    for place, pattern in own:
+def stored_files(folder: Path) -> list[StoredFile]:
+    """List the cache's own files; what vanishes meanwhile or cannot be listed is skipped."""
+    found: list[StoredFile] = []
+    for kind, pattern in _OWN_NAMES.items():
+        place = folder / QUARANTINE if kind == QUARANTINED else folder
         with contextlib.suppress(OSError), os.scandir(place) as items:
             for item in items:
                 if pattern.fullmatch(item.name):
                     with contextlib.suppress(OSError):
-                        found.append((Path(item.path), item.stat(follow_symlinks=False)))
+                        status = item.stat(follow_symlinks=False)
+                        path = Path(item.path)
+                        found.append(StoredFile(path, kind, status.st_size, status.st_mtime))
     return found
+
+
+def expendable(
+    files: Iterable[StoredFile], max_bytes: int | None, max_age: float | None = None
+) -> list[StoredFile]:
+    """Return which files to delete.
+
+    These are the temporary ones of processes that died, those not used for ``max_age`` seconds,
+    and, least recently used first, those beyond ``max_bytes``. None means no bound. The temporary
+    files of live processes neither count nor go.
+    """
+    now = time.time()
+    chosen: list[StoredFile] = []
+    rest: list[StoredFile] = []
+    for file in files:
+        limit = _STALE_SECONDS if file.kind == TEMPORARY else max_age
+        if limit is not None and now - file.used > limit:
+            chosen.append(file)
+        elif file.kind != TEMPORARY:
+            rest.append(file)
+    if max_bytes is not None:
+        excess = sum(file.size for file in rest) - max_bytes
+        for file in sorted(rest, key=lambda file: (file.used, file.path)):
+            if excess <= 0:
+                break
+            excess -= file.size
+            chosen.append(file)
+    return chosen
+
+
+def delete_files(files: Iterable[StoredFile]) -> tuple[list[StoredFile], list[OSError]]:
+    """Delete files; return those deleted and the errors. What is gone already is neither."""
+    deleted: list[StoredFile] = []
+    errors: list[OSError] = []
+    for file in files:
+        try:
+            file.path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            errors.append(error)
+        else:
+            deleted.append(file)
+    return deleted, errors
+
+
+def move_aside(path: Path) -> Path:
+    """Move a damaged entry into the quarantine of its folder; return its new place.
+
+    Raises
+    ------
+    OSError
+        If the folder does not take it.
+    """
+    aside = path.parent / QUARANTINE / f"{path.stem}.{uuid.uuid4().hex}.bad"
+    aside.parent.mkdir(exist_ok=True)
+    path.replace(aside)
+    return aside
 
 
 CacheLike = str | os.PathLike[str] | TraceCache | None
@@ -352,9 +431,15 @@ def as_cache(cache_dir: CacheLike) -> TraceCache:
 __all__ = [
     "CacheCounts",
     "CacheLike",
+    "StoredFile",
     "TraceCache",
     "as_cache",
     "check_digest",
     "decode_entry",
+    "delete_files",
     "encode_entry",
+    "expendable",
+    "move_aside",
+    "read_entry",
+    "stored_files",
 ]

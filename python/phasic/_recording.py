@@ -29,6 +29,22 @@ logger = logging.getLogger("phasic")
 STRATEGIES = ("auto", "vmap", "pmap", "sequential")
 
 
+def decode_trace(digest: str, payload: bytes) -> _core.Trace:
+    """Return the component trace of ``digest`` that a cache entry's payload encodes.
+
+    Raises
+    ------
+    CacheCorruptionError
+        If the bytes do not decode, or to the trace of something else.
+    """
+    trace = _core.Trace.from_bytes(payload)
+    if trace.kind != "component" or trace.digest != digest:
+        raise CacheCorruptionError(
+            f"holds the {trace.kind} trace {trace.digest}, expected the component trace {digest}"
+        )
+    return trace
+
+
 def load_trace(cache: TraceCache, digest: str) -> _core.Trace | None:
     """Return the component trace that the cache holds under ``digest``, or None.
 
@@ -38,14 +54,10 @@ def load_trace(cache: TraceCache, digest: str) -> _core.Trace | None:
     if payload is None:
         return None
     try:
-        trace = _core.Trace.from_bytes(payload)
+        return decode_trace(digest, payload)
     except CacheCorruptionError as error:
         cache.reject(digest, str(error))
         return None
-    if trace.kind != "component" or trace.digest != digest:
-        cache.reject(digest, f"holds the {trace.kind} trace {trace.digest}, expected {digest}")
-        return None
-    return trace
 
 
 def log_counts(cache: TraceCache, hits: int, misses: int) -> None:
@@ -312,4 +324,4 @@ def record(
     return {digest: batch.traces[digest] for digest in units}
 
 
-__all__ = ["STRATEGIES", "load_trace", "log_counts", "record"]
+__all__ = ["STRATEGIES", "decode_trace", "load_trace", "log_counts", "record"]
