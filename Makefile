@@ -16,7 +16,7 @@ CMAKE_ARGS := -G Ninja -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 SOURCES := $(shell find cpp python cmake -type f ! -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
 
 TEST_SOURCES := $(shell find tests/cpp -type f)
-BOOST = $(shell $(BIN)/python -c "import boost_headers; print(*boost_headers.__path__)")/include
+BOOST := $$($(BIN)/python -c "import boost_headers; print(*boost_headers.__path__)")/include
 
 .PHONY: demo test ctest pytest asan tsan lint bench clean
 
