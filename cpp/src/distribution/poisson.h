@@ -50,7 +50,8 @@ void exponential(const Base& y, Base& mantissa, Base& exponent) {
   constexpr double kRounder = 1.5 * kShifter;
   const Base shifted = y * 1.4426950408889634 + kRounder;
   exponent = shifted - kRounder;
-  const Base r = (y - exponent * 6.93147180369123816490e-01) - exponent * 1.90821492927058770002e-10;
+  constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
+  const Base r = (y - exponent * kLn2High) - exponent * kLn2Low;
   Base series(1.0 / 14);
   for (int i = 13; i >= 1; --i) {
     series = (series * r + 1.0) * (1.0 / i);
@@ -58,20 +59,22 @@ void exponential(const Base& y, Base& mantissa, Base& exponent) {
   mantissa = series * r + 1.0;
 }
 
-// k ln(k / x) + x - k, the deviance of the Poisson distribution. x > 0.
+// k ln(k / x) + x - k, the deviance of the Poisson distribution. x > 0. With v = (k - x) / (k + x)
+// it is (k - x) v + 2 k (atanh v - v); the series keeps its relative accuracy where the logarithm
+// does not, for |v| < 0.4.
 template <class Base>
 Base deviance(double k, const Base& x) {
   const Base difference = Base(k) - x;
   const Base sum = x + k;
   const Base v = difference / sum;
   const Base z = v * v;
-  Base series(1.0 / 21);
-  for (int odd = 19; odd >= 3; odd -= 2) {
+  Base series(1.0 / 45);
+  for (int odd = 43; odd >= 3; odd -= 2) {
     series = series * z + 1.0 / odd;
   }
   const Base near = difference * v + v * z * series * (2 * k);
   const Base far = logarithm(Base(k) / x) * k - difference;
-  return where_positive(sum * 0.1 - elementwise_max(difference, -difference), near, far);
+  return where_positive(Base(0.16) - z, near, far);
 }
 
 // w_k(x) for k = 0 or k >= 16 as mantissa (primal in [1, 2), or 0) and exponent.

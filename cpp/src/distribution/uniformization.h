@@ -36,9 +36,9 @@ class Uniformization {
   // layout outlives the calls that follow.
   void prepare(const TransitionLayout& layout) { layout_ = &layout; }
 
-  // Results are out * 2^exponent. out: (n_times), or (n_times, n_vertices) for state_probability and
-  // accumulated_occupancy, which have no exponent (empty span). exponent: (n_times) whole numbers a
-  // lane, constant for differentiation, 0 wherever the result is above 2^-900.
+  // Results are out * 2^exponent. out: (n_times), or (n_times, n_vertices) for state_probability
+  // and accumulated_occupancy, which have no exponent (empty span). exponent: (n_times) whole
+  // numbers a lane, constant for differentiation, 0 wherever the result is above 2^-900.
   //   log of a result = log(out) + exponent * ln 2.
   void forward(const UniformizationInput<T>& in, Span<T> out, Span<Base> exponent) {
     if (layout_->discrete) {

@@ -1,10 +1,11 @@
 // The uniformised chain: v_(k+1) = v_k P with P = I + S / q, for one lane block.
 //
-// 1. q is 33/32 of the largest exit rate of each lane (discrete: 1), so that the probability to stay,
-//    (q - lambda) / q, never cancels. Derivatives treat q as a constant: no result depends on it.
+// 1. q is 33/32 of the largest exit rate of each lane (discrete: 1), so that the probability to
+//    stay, (q - lambda) / q, never cancels. Derivatives treat q as a constant: no result depends on
+//    it.
 // 2. A step gathers over incoming transitions: one multiply-add each, nothing is stored twice.
-// 3. After each chunk of kChunk steps, lanes whose mass has become small are multiplied by a power of
-//    two, which is noted as an event: v = mantissa * 2^exponent.
+// 3. After each chunk of kChunk steps, lanes whose mass has become small are multiplied by a power
+//    of two, which is noted as an event: v = mantissa * 2^exponent.
 // 4. For the adjoint, every stride-th chunk leaves a checkpoint; the stride doubles as the sweep
 //    grows, so that checkpoints and one replayed stretch both stay near sqrt(steps) vectors.
 #pragma once
@@ -21,6 +22,7 @@ using phasic::detail::TransitionLayout;
 inline constexpr double kRateMargin = 33.0 / 32.0;
 inline constexpr double kMassExponent = 400;  // where a rescaled lane keeps its mass
 inline constexpr double kMassFloor = 200;     // below it the lane is rescaled
+inline constexpr Index kShortStretch = 4096;  // entries that are replayed together in any case
 
 // total - sum(values), the value to full relative accuracy (the rounding of the sum is returned to
 // it), never negative: more than total by rounding counts as total.
@@ -70,7 +72,7 @@ class Chain {
     record_ = record;
     exponent_ = start_exponent_ = -start_scale;
     n_chunks_ = n_checkpoints_ = 0;
-    stride_ = 1;
+    stride_ = std::clamp<Index>(kShortStretch / (kChunk * n() + 1), 1, kAnchorChunks);
     events_.clear();
   }
 

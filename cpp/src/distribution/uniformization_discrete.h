@@ -18,15 +18,16 @@ class DiscreteSweep {
   void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
                Span<const T> times, bool edges, Span<T> out, Span<Base> out_exponent) {
     layout_ = &layout;
-    observation_.begin(layout, chain_, edge, start, edges);
+    observation_.begin(layout, chain_, edge, start, edges, false);
     const Index steps = form_rows(times);
     const bool pmf = layout.quantity == Quantity::pdf;
     std::fill(out.begin(), out.end(), pmf ? observation_.atom() : T(0.0));
     std::fill(out_exponent.begin(), out_exponent.end(), Base(0.0));
     rows_.resize(at(kChunk * width()));
+    own_.assign(layout.by_vertex() ? 0 : at(times.size()), Base(1.0));
     while (chain_.n_chunks() * kChunk < steps) {
       const Index first = chain_.n_chunks() * kChunk;
-      const Base exponent = observation_.exponent(chain_, chain_.exponent());
+      const Base exponent = chain_.exponent();
       observation_.advance(chain_, rows_.data());
       for_each_in(first, [&](Index time, int lane_index, Index k) {
         pick(rows_.data() + (k - first) * width(), exponent, time, lane_index, out, out_exponent);
@@ -95,18 +96,35 @@ class DiscreteSweep {
   }
 
   void pick(const T* row, const Base& exponent, Index time, int lane_index, Span<T> out,
-            Span<Base> out_exponent) const {
+            Span<Base> out_exponent) {
     if (layout_->by_vertex()) {
       for (Index u = 0; u < width(); ++u) {
         copy_lane(out[time * layout_->n_vertices + layout_->vertex[at(u)]], row[u], lane_index);
       }
       return;
     }
-    const T atom = layout_->quantity == Quantity::cdf ? observation_.atom() : T(0.0);
-    const Base size = exponent_of(magnitude(*row));
-    const ScaledResult<T> result(scaled(*row, power_of_two(-size)), exponent + size, atom);
-    copy_lane(out[time], result.value, lane_index);
-    set_lane(out_exponent[time], lane_index, lane(result.exponent, lane_index));
+    const bool cdf = layout_->quantity == Quantity::cdf;
+    const T atom = cdf ? observation_.atom() : T(0.0);
+    const Base size = exponent_of(magnitude(row[0]));
+    const ScaledResult<T> own(scaled(row[0], power_of_two(-size)),
+                              observation_.exponent(chain_, exponent, 0) + size, atom);
+    T value = own.value;
+    if (observation_.paired()) {
+      const Base unit = power_of_two(observation_.exponent(chain_, exponent, 1));
+      T complement = -scaled(row[1], unit) - (cdf ? T(0.0) : observation_.atom());
+      const Base mine = own_is_smaller(row, exponent);
+      set_primal(complement, primal(value));
+      value = selected(mine, value, complement);
+      set_lane(own_[at(time)], lane_index, lane(mine, lane_index));
+    }
+    copy_lane(out[time], value, lane_index);
+    set_lane(out_exponent[time], lane_index, lane(own.exponent, lane_index));
+  }
+
+  [[nodiscard]] Base own_is_smaller(const T* row, const Base& exponent) const {
+    const Base own = primal(row[0]) * power_of_two(observation_.exponent(chain_, exponent, 0));
+    const Base other = primal(row[1]) * power_of_two(observation_.exponent(chain_, exponent, 1));
+    return where_positive(own - other, Base(0.0), Base(1.0));
   }
 
   // --- adjoint
@@ -140,22 +158,32 @@ class DiscreteSweep {
       }
       return;
     }
-    const Base shift =
-        observation_.exponent(chain_, exponent) - out_exponent_[at(time)] - unit_;
-    add_lane(*row_bar, scaled(out_bar_[time], power_of_two(shift, 900.0)), lane_index);
+    const Base bar_exponent = exponent_of(magnitude(out_bar_[time]));
+    const Base unit = out_exponent_[at(time)] + unit_ - bar_exponent;
+    for (Index s = 0; s < width(); ++s) {
+      const T bar = scaled(series_share(time, s), power_of_two(-bar_exponent));
+      const Base shift = observation_.exponent(chain_, exponent, s) - unit;
+      add_lane(row_bar[s], scaled(bar, power_of_two(shift, 900.0)), lane_index);
+    }
   }
 
-  // cdf holds the atom everywhere, the pmf at n = 0.
-  void add_atom_adjoint(Span<T> start_bar) {
-    atom_bar_.assign(1, T(0.0));
+  // The part of a cotangent that goes into an entry of the row.
+  [[nodiscard]] T series_share(Index time, Index series) const {
+    return scaled(out_bar_[time], series == 0 ? own_[at(time)] : own_[at(time)] - 1.0);
+  }
+
+  // cdf = atom + a_n or 1 - m_n, sf = m_n or 1 - atom - a_n, pmf(0) = atom.
+  void add_atom_adjoint(Span<T> start_bar) const {
+    T atom_bar(0.0);
     for (const Pick& p : picks_) {
-      if (layout_->quantity == Quantity::cdf || p.row < 0) {
-        add_lane(atom_bar_[0], out_bar_[p.time], p.lane_index);
+      if (layout_->quantity != Quantity::pdf) {
+        add_lane(atom_bar, series_share(p.time, layout_->quantity == Quantity::cdf ? 0 : 1),
+                 p.lane_index);
+      } else if (p.row < 0) {
+        add_lane(atom_bar, out_bar_[p.time], p.lane_index);
       }
     }
-    if (layout_->quantity != Quantity::sf) {
-      observation_.add_atom_adjoint(Span<const T>(atom_bar_), start_bar);
-    }
+    observation_.add_atom_adjoint(atom_bar, start_bar);
   }
 
   const TransitionLayout* layout_ = nullptr;
@@ -165,8 +193,8 @@ class DiscreteSweep {
   Base valid_, unit_;
   Span<const T> out_bar_;
   std::vector<Pick> picks_;
-  std::vector<T> rows_, out_, atom_bar_;
-  std::vector<Base> out_exponent_;
+  std::vector<T> rows_, out_;
+  std::vector<Base> out_exponent_, own_;  // own_: 1 in lanes that take derivatives from entry 0
 };
 
 }  // namespace phasic::PHASIC_ISA

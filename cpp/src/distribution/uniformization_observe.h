@@ -3,8 +3,12 @@
 //   pdf  c_k, what step k absorbs            sf   m_k, the mass of v_k
 //   cdf  a_k = c_0 + .. + c_(k-1)            state_probability  v_k, and the same sum by class
 //   accumulated_occupancy  v_0 + .. + v_(k-1)
-// Rows of pdf and sf carry the exponent of the chain, those of cdf the one it started with; the
-// chain is not rescaled for the other two. Sums of non-negative terms only.
+// Sums of non-negative terms only. m_k carries the exponent of the chain, a_k the one it started
+// with; the chain is not rescaled for the last two quantities.
+//
+// Where derivatives are wanted, cdf and sf have paired rows, (a_k, m_k) and (m_k, a_k): the two add
+// up to the start mass, so derivatives of the larger are those of the smaller with the other sign.
+// Taken from the larger they would be differences of numbers near 1.
 #pragma once
 
 #include <vector>
@@ -18,10 +22,12 @@ class Observation {
  public:
   using Base = typename Traits<T>::Base;
 
-  // Loads the chain and goes to step 0.
+  // Loads the chain and goes to step 0. slopes: derivatives in time are wanted.
   void begin(const TransitionLayout& layout, Chain<T>& chain, Span<const T> edge,
-             Span<const T> start, bool record) {
+             Span<const T> start, bool record, bool slopes) {
     layout_ = &layout;
+    const bool distribution = quantity() == Quantity::cdf || quantity() == Quantity::sf;
+    paired_ = distribution && (record || slopes || Traits<T>::levels > 0);
     chain.load(layout, edge, start);
     chain.restart(!layout.by_vertex(), record);
     sum_ = T(0.0);
@@ -46,12 +52,16 @@ class Observation {
       case Quantity::accumulated_occupancy:
         return n();
       default:
-        return 1;
+        return paired_ ? 2 : 1;
     }
   }
-  // Exponent of the rows of a chunk in which the chain has the given one.
-  [[nodiscard]] const Base& exponent(const Chain<T>& chain, const Base& chain_exponent) const {
-    return quantity() == Quantity::cdf ? chain.start_exponent() : chain_exponent;
+  [[nodiscard]] bool paired() const { return paired_; }
+  // Does entry i of a row hold a_k? (cdf and sf)
+  [[nodiscard]] bool is_sum(Index i) const { return (quantity() == Quantity::cdf) == (i == 0); }
+  // Exponent of entry i of the rows of a chunk in which the chain has the given one.
+  [[nodiscard]] const Base& exponent(const Chain<T>& chain, const Base& chain_exponent,
+                                     Index i) const {
+    return quantity() != Quantity::pdf && is_sum(i) ? chain.start_exponent() : chain_exponent;
   }
   // Probability of being absorbed at time 0, the defect included; part of cdf and of pmf(0).
   [[nodiscard]] const T& atom() const { return atom_; }
@@ -63,11 +73,14 @@ class Observation {
       case Quantity::pdf:
         return chain.advance_chunk([&](Index j) { rows[j] = chain.flux(); });
       case Quantity::sf:
-        return chain.advance_chunk([&](Index j) { rows[j] = chain.total(chain.v()); });
       case Quantity::cdf:
         return chain.advance_chunk([&](Index j) {
-          rows[j] = sum_;
-          sum_ += scaled(chain.flux(), unit);
+          for (Index i = 0; i < width(); ++i) {
+            rows[j * width() + i] = is_sum(i) ? sum_ : chain.total(chain.v());
+          }
+          if (paired_ || is_sum(0)) {
+            sum_ += scaled(chain.flux(), unit);
+          }
         });
       case Quantity::state_probability:
         return chain.advance_chunk([&](Index j) {
@@ -96,7 +109,7 @@ class Observation {
   const T* absorbed(const T* row_bar, const Base& unit) {
     if (quantity() == Quantity::pdf) {
       absorbed_bar_[0] = row_bar[0];
-    } else if (quantity() == Quantity::cdf) {
+    } else if (!layout_->by_vertex()) {
       absorbed_bar_[0] = scaled(sum_bar_, unit);
     }
     return absorbed_bar_.data();
@@ -107,11 +120,15 @@ class Observation {
       case Quantity::pdf:
         return;
       case Quantity::cdf:
-        sum_bar_ += row_bar[0];
-        return;
       case Quantity::sf:
-        for (Index i = 0; i < n(); ++i) {
-          z[i] += row_bar[0];
+        for (Index i = 0; i < width(); ++i) {
+          if (is_sum(i)) {
+            sum_bar_ += row_bar[i];
+            continue;
+          }
+          for (Index u = 0; u < n(); ++u) {
+            z[u] += row_bar[i];
+          }
         }
         return;
       case Quantity::state_probability:
@@ -130,10 +147,10 @@ class Observation {
     }
   }
   // The atom lacks what the start puts into transient vertices.
-  void add_atom_adjoint(Span<const T> atom_bar, Span<T> start_bar) const {
+  void add_atom_adjoint(const T& atom_bar, Span<T> start_bar) const {
     for (Index e = 0; e < start_bar.size(); ++e) {
-      for (Index i = 0; i < atom_bar.size() && layout_->start_position[at(e)] >= 0; ++i) {
-        start_bar[e] -= atom_bar[i];
+      if (layout_->start_position[at(e)] >= 0) {
+        start_bar[e] -= atom_bar;
       }
     }
   }
@@ -151,6 +168,7 @@ class Observation {
   [[nodiscard]] Index n() const { return layout_->n_positions; }
 
   const TransitionLayout* layout_ = nullptr;
+  bool paired_ = false;
   T atom_, sum_{0.0}, sum_bar_;
   std::vector<T> absorbed_, absorbed_bar_;  // (n_classes)
   std::vector<T> visits_, visits_bar_;      // (n_positions)

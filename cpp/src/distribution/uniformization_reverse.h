@@ -2,7 +2,7 @@
 //
 // With z_k = d result / d v_k and d_k = d result / d (what step k absorbs, by class):
 //   z_k = P z_(k+1) + (exits) d_k + source_k
-//   d result / d w_ij += v_k[i] (z_(k+1)[j] - z_(k+1)[i]) / q,  and d_k in place of z[j] for an exit,
+//   d result / d w_ij += v_k[i] (z_(k+1)[j] - z_(k+1)[i]) / q, at an exit d_k in place of z[j],
 // summed over k from the last step to the first. The v_k are replayed from checkpoints. Mantissas:
 // z carries the inverse of the scale of v, so that v_k[i] z_k[i] needs none.
 #pragma once
@@ -19,11 +19,11 @@ class ChainReverse {
   using Base = typename Traits<T>::Base;
 
   // Source tells the adjoint of the results, chunk by chunk from the last to the first:
-  //   open_stretch(first, last, exponents)  before the chunks [first, last) are walked; exponents of
-  //                                         v in each of them
+  //   open_stretch(first, last, exponents)  before the chunks [first, last) are walked; the
+  //                                         exponents of v in each of them
   //   open_chunk(chunk, exponent)
   //   const T* absorbed(j)                  d of step j of the open chunk, (n_classes)
-  //   add(j, z)                             adds the source of step j to z; comes after absorbed(j)
+  //   add(j, z)                             adds the source of step j to z; after absorbed(j)
   template <class Source>
   void run(const Chain<T>& chain, Source&& source) {
     chain_ = &chain;

@@ -1,8 +1,8 @@
 // Powers of two beside the numbers: how the density sweep keeps values far below the double range.
 //
-// A scaled number is x * 2^e with x a T and e a whole number, stored as a double a lane. The exponent
-// is a constant for differentiation. Only exact operations appear here: multiplication by powers of
-// two and reading of exponent bits.
+// A scaled number is x * 2^e with x a T and e a whole number, stored as a double a lane. The
+// exponent is a constant for differentiation. Multiplying by powers of two and reading exponent
+// bits are exact.
 #pragma once
 
 #include <cstdint>
@@ -130,6 +130,16 @@ void set_primal(T& x, const typename Traits<T>::Base& value) {
     x = value;
   } else {
     set_primal(x.value, value);
+  }
+}
+
+// a where condition > 0, else b, derivative parts included.
+template <class T>
+T selected(const typename Traits<T>::Base& condition, const T& a, const T& b) {
+  if constexpr (Traits<T>::levels == 0) {
+    return where_positive(condition, a, b);
+  } else {
+    return T(selected(condition, a.value, b.value), selected(condition, a.tangent, b.tangent));
   }
 }
 

@@ -1,9 +1,10 @@
-// Poisson-weighted sums of one series, sum_k w_k(x) y_k, for many x at once.
+// Poisson-weighted sums of one or two series, sum_k w_k(x) y_k, for many x at once.
 //
 // 1. The chain fills a segment of up to kSegmentChunks chunks of y, each chunk with its exponent.
 // 2. Every x adds the part of its window that lies in the segment, from right to left in groups of
-//    kAnchorChunks chunks. Inside a chunk the sum is a Horner scheme in x / (k + 1): one multiply
-//    and one multiply-add a step; chunks are interleaved to fill the pipeline.
+//    kAnchorChunks chunks. Inside a chunk the sum is a Horner scheme in x, one multiply-add a step
+//    (the factors 1 / ((k + 1) .. (k + j)) are in the y); chunks are interleaved to fill the
+//    pipeline.
 // 3. It stops on the left when what remains there is below truncation * (what it has), rigorously:
 //    y <= start mass and the Poisson lower tail. It stops on the right by the upper tail and the
 //    mass that is left, and asks for a longer chain until then.
@@ -19,57 +20,65 @@ namespace phasic::PHASIC_ISA {
 
 inline constexpr Index kSegmentChunks = 256;
 
-// 1 / (k + 1) and its product over each chunk, for the chunks from `first`.
+// Relative to its first step k, step k + j of a chunk has the weight x^j / ((k + 1) .. (k + j)):
+// these reciprocals, for the chunks from `first`.
 class ChunkTables {
  public:
   void open(Index first) {
-    if (inverse_.empty() || first != first_) {
-      inverse_.resize(at(kSegmentChunks * kChunk));
+    if (factor_.empty() || first != first_) {
+      factor_.resize(at(kSegmentChunks * kChunk));
       product_.resize(at(kSegmentChunks));
       first_ = first;
       for (Index c = 0; c < kSegmentChunks; ++c) {
         long double product = 1;
         for (Index j = 0; j < kChunk; ++j) {
-          const double next = static_cast<double>((first + c) * kChunk + j + 1);
-          inverse_[at(c * kChunk + j)] = 1 / next;
-          product *= next;
+          factor_[at(c * kChunk + j)] = static_cast<double>(1 / product);
+          product *= static_cast<long double>((first + c) * kChunk + j + 1);
         }
         product_[at(c)] = static_cast<double>(1 / product);
       }
     }
   }
   [[nodiscard]] Index first() const { return first_; }
-  [[nodiscard]] const double* inverse(Index chunk) const {
-    return inverse_.data() + (chunk - first_) * kChunk;
+  [[nodiscard]] const double* factor(Index chunk) const {  // (kChunk), the first is 1
+    return factor_.data() + (chunk - first_) * kChunk;
   }
   [[nodiscard]] double product(Index chunk) const { return product_[at(chunk - first_)]; }
 
  private:
   Index first_ = 0;
-  std::vector<double> inverse_, product_;
+  std::vector<double> factor_, product_;
 };
 
-// The y of one segment and what the stopping rules need.
+// One series over a segment and what the stopping rules need.
+template <class T>
+struct Series {
+  using Base = typename Traits<T>::Base;
+  std::vector<T> y;             // times the chunk's factors
+  std::vector<Base> exponent;   // of y, by chunk
+  std::vector<Base> remaining;  // bound of y from the end of each chunk on, times 2^...
+  std::vector<Base> remaining_exponent;
+};
+
 template <class T>
 struct SeriesSegment {
   using Base = typename Traits<T>::Base;
   ChunkTables tables;
-  std::vector<T> y;
-  std::vector<Base> exponent;   // of y, by chunk
-  std::vector<Base> remaining;  // bound of |y| from the end of each chunk on, times 2^...
-  std::vector<Base> remaining_exponent;
-  Base start_mass;              // bound of y
+  Series<T> series[2];
+  Index n_series = 1;
+  Base start_mass;  // bound of every y
   Index n_positions = 0;
 
   void open(Index first) {
     tables.open(first);
-    y.resize(at(kSegmentChunks * kChunk));
-    for (std::vector<Base>* v : {&exponent, &remaining, &remaining_exponent}) {
-      v->resize(at(kSegmentChunks));
+    for (Index i = 0; i < n_series; ++i) {
+      series[i].y.resize(at(kSegmentChunks * kChunk));
+      series[i].exponent.resize(at(kSegmentChunks));
+      series[i].remaining.resize(at(kSegmentChunks));
+      series[i].remaining_exponent.resize(at(kSegmentChunks));
     }
   }
   [[nodiscard]] Index local(Index chunk) const { return chunk - tables.first(); }
-  [[nodiscard]] const T* of(Index chunk) const { return y.data() + local(chunk) * kChunk; }
 };
 
 // Weights at the first step of consecutive chunks.
@@ -99,9 +108,12 @@ template <class T, class X>
 struct PoissonSum {
   using Base = typename Traits<T>::Base;
   using R = Richer<X, T>;
+  struct Total {
+    R sum{0.0};
+    Base exponent{kNoScale};
+  };
   PoissonRate<X> rate;
-  R sum{0.0};
-  Base exponent{kNoScale};
+  Total total[2];        // by series
   X weight{0.0};         // at chunk `next`
   Base weight_exponent{0.0};
   Index next = 0, want = 0;  // chunks taken, chunks wanted
@@ -114,6 +126,7 @@ class PoissonSums {
   using Base = typename Traits<T>::Base;
   using Sum = PoissonSum<T, X>;
   using R = typename Sum::R;
+  using Total = typename Sum::Total;
   static constexpr int kLanes = Traits<T>::lanes;
   struct Window {
     Index time, begin, end;  // chunks that were added
@@ -200,7 +213,10 @@ class PoissonSums {
         s.weight = group.weight[last - first];
         s.weight_exponent = group.exponent[last - first];
       }
-      add_group(segment, s, group, first, last);
+      for (Index i = 0; i < segment.n_series; ++i) {
+        add_group(segment.series[i], segment.local(first), last - first, group, s.rate.x,
+                  s.total[i]);
+      }
       last = first;
       if (last > begin && rest_negligible(segment, s, group, last)) {
         return last;
@@ -209,57 +225,56 @@ class PoissonSums {
     return begin;
   }
 
-  void add_group(const SeriesSegment<T>& segment, Sum& s, const WeightGroup<X>& group, Index first,
-                 Index last) {
+  // Chunks [first, first + count) of the segment.
+  static void add_group(const Series<T>& series, Index first, Index count,
+                        const WeightGroup<X>& group, const X& x, Total& total) {
     R sum[kAnchorChunks];
-    Index c = first;
-    for (; c + kInterleave <= last; c += kInterleave) {
-      chunk_sums<kInterleave>(segment, s.rate.x, c, sum + (c - first));
+    const T* const y = series.y.data() + first * kChunk;
+    Index c = 0;
+    for (; c + kInterleave <= count; c += kInterleave) {
+      chunk_sums<kInterleave>(y + c * kChunk, x, sum + c);
     }
-    for (; c < last; ++c) {
-      chunk_sums<1>(segment, s.rate.x, c, sum + (c - first));
+    for (; c < count; ++c) {
+      chunk_sums<1>(y + c * kChunk, x, sum + c);
     }
     Base exponent[kAnchorChunks], top(kNoScale);
-    for (Index i = 0; i < last - first; ++i) {
+    for (Index i = 0; i < count; ++i) {
       sum[i] = product(group.weight[i], sum[i]);
       const Base size = magnitude(sum[i]);
-      exponent[i] = group.exponent[i] + segment.exponent[at(segment.local(first + i))];
+      exponent[i] = group.exponent[i] + series.exponent[at(first + i)];
       top = elementwise_max(top, where_positive(size, exponent[i] + exponent_of(size),
                                                 Base(kNoScale)));
     }
-    R total(0.0);
-    for (Index i = 0; i < last - first; ++i) {
-      total += scaled(sum[i], power_of_two(exponent[i] - top));
+    R added(0.0);
+    for (Index i = 0; i < count; ++i) {
+      added += scaled(sum[i], power_of_two(exponent[i] - top));
     }
-    merge(s, total, top);
+    merge(total, added, top);
   }
 
-  // The sums over kCount chunks from `chunk`, in units of their first weights.
+  // The sums over kCount chunks of y, in units of their first weights.
   template <int kCount>
-  static void chunk_sums(const SeriesSegment<T>& segment, const X& x, Index chunk, R* sum) {
-    const T* const y = segment.of(chunk);
-    const double* const inverse = segment.tables.inverse(chunk);
+  static void chunk_sums(const T* y, const X& x, R* sum) {
     R h[kCount];
     for (int b = 0; b < kCount; ++b) {
       h[b] = promoted<R>(y[b * kChunk + kChunk - 1]);
     }
     for (Index j = kChunk - 2; j >= 0; --j) {
       for (int b = 0; b < kCount; ++b) {
-        const X ratio = scaled(x, Base(inverse[b * kChunk + j]));
-        h[b] = promoted<R>(y[b * kChunk + j]) + product(ratio, h[b]);
+        h[b] = promoted<R>(y[b * kChunk + j]) + product(x, h[b]);
       }
     }
     std::copy(h, h + kCount, sum);
   }
 
-  // s += total * 2^exponent
-  static void merge(Sum& s, const R& total, const Base& exponent) {
-    const Base both = elementwise_max(s.exponent, exponent);
-    s.sum = scaled(s.sum, power_of_two(s.exponent - both)) +
-            scaled(total, power_of_two(exponent - both));
-    const Base e = exponent_of(magnitude(s.sum));
-    s.sum = scaled(s.sum, power_of_two(-e));
-    s.exponent = both + e;
+  // total += added * 2^exponent
+  static void merge(Total& total, const R& added, const Base& exponent) {
+    const Base both = elementwise_max(total.exponent, exponent);
+    total.sum = scaled(total.sum, power_of_two(total.exponent - both)) +
+                scaled(added, power_of_two(exponent - both));
+    const Base e = exponent_of(magnitude(total.sum));
+    total.sum = scaled(total.sum, power_of_two(-e));
+    total.exponent = both + e;
   }
 
   // Relative truncation at step k: derivatives of the rest are larger by up to k each.
@@ -279,11 +294,16 @@ class PoissonSums {
       if (lane(valid_, i) != 1) {
         continue;
       }
-      const double shift = lane(group.exponent[0], i) - lane(s.exponent, i);
-      const double rest = lane(primal(group.weight[0]), i) * lane(segment.start_mass, i) *
-                          power_of_two(shift) * lower_tail_factor(k, x);
-      if (!(k < x + 1) || rest > threshold(k) * lane(primal(s.sum), i)) {
+      if (!(k < x + 1)) {
         return false;
+      }
+      const double rest = lane(primal(group.weight[0]), i) * lane(segment.start_mass, i) *
+                          lower_tail_factor(k, x);
+      for (Index j = 0; j < segment.n_series; ++j) {
+        const double shift = lane(group.exponent[0], i) - lane(s.total[j].exponent, i);
+        if (rest * power_of_two(shift) > threshold(k) * lane(primal(s.total[j].sum), i)) {
+          return false;
+        }
       }
     }
     return true;
@@ -291,22 +311,38 @@ class PoissonSums {
 
   [[nodiscard]] bool converged(const SeriesSegment<T>& segment, const Sum& s) const {
     const double k = static_cast<double>(s.next * kChunk);
-    const Index last = segment.local(s.next - 1);
     for (int i = 0; i < kLanes; ++i) {
       const double x = lane(primal(s.rate.x), i);
-      const double sum = lane(primal(s.sum), i);
-      if (lane(valid_, i) != 1 || (sum == 0 && s.next * kChunk > segment.n_positions)) {
+      if (lane(valid_, i) != 1) {
         continue;
       }
-      const double shift = lane(s.weight_exponent, i) - lane(s.exponent, i) +
-                           lane(segment.remaining_exponent[at(last)], i);
-      const double rest = lane(primal(s.weight), i) * lane(segment.remaining[at(last)], i) *
-                          power_of_two(shift) * upper_tail_factor(k, x);
-      if (!(k + 1 > x) || rest > threshold(k) * sum) {
+      if (!(k + 1 > x)) {
         return false;
+      }
+      const double tail = lane(primal(s.weight), i) * upper_tail_factor(k, x);
+      for (Index j = 0; j < segment.n_series; ++j) {
+        if (!small_rest(segment, j, s, i, tail)) {
+          return false;
+        }
       }
     }
     return true;
+  }
+
+  // What is left of series j in lane i: the upper Poisson tail times the bound of y.
+  [[nodiscard]] bool small_rest(const SeriesSegment<T>& segment, Index j, const Sum& s, int i,
+                                double tail) const {
+    const Series<T>& series = segment.series[j];
+    const std::size_t last = at(segment.local(s.next - 1));
+    const double sum = lane(primal(s.total[j].sum), i);
+    const Index k = s.next * kChunk;
+    if (sum == 0 && k > segment.n_positions) {
+      return true;
+    }
+    const double shift = lane(s.weight_exponent, i) - lane(s.total[j].exponent, i) +
+                         lane(series.remaining_exponent[last], i);
+    return !(tail * lane(series.remaining[last], i) * power_of_two(shift) >
+             threshold(static_cast<double>(k)) * sum);
   }
 
   double truncation_ = 0;

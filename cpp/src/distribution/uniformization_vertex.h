@@ -26,18 +26,20 @@ class ChunkWeights {
 
   // False if all of them are zero.
   bool form(const PoissonRate<X>& rate, const X& first, const Base& exponent,
-            const double* inverse) {
+            const double* factor) {
     X w = scaled(first, power_of_two(exponent + kBoost));
-    const Base unboost(std::ldexp(1.0, -static_cast<int>(kBoost)));
+    const double unboost = std::ldexp(1.0, -static_cast<int>(kBoost));
     Base largest(0.0);
     for (Index j = 0; j < kChunk; ++j) {
-      weight[j] = scaled(w, unboost);
+      weight[j] = scaled(w, Base(factor[j] * unboost));
       largest = elementwise_max(largest, magnitude(weight[j]));
-      w = product(scaled(rate.x, Base(inverse[j])), w);
+      w = rate.x * w;
     }
     return max_lane(largest) > 0;
   }
 };
+
+inline constexpr Index kTile = 16;  // vertices whose part of a chunk is worked on in cache
 
 // w y where w may carry one level more than y.
 template <class R, class X, class T>
@@ -73,6 +75,8 @@ class VertexSums {
     truncation_ = truncation;
     valid_ = valid;
     times_.resize(at(rates.size()));
+    weights_.resize(at(rates.size()));
+    active_.reserve(at(rates.size()));
     sum_.assign(at(rates.size() * width), R(0.0));
     const double log_tail = 4 - std::log(truncation);
     for (Index i = 0; i < rates.size(); ++i) {
@@ -90,21 +94,28 @@ class VertexSums {
 
   // rows: (kChunk, width) of the chunk.
   void take(const ChunkTables& tables, Index chunk, const T* rows, Index n_positions) {
-    ChunkWeights<X> weights;
+    active_.clear();
     for (Index i = 0; i < ssize(times_); ++i) {
       VertexTime<T, X>& t = times_[at(i)];
-      if (t.done) {
-        continue;
+      if (!t.done) {
+        if (chunk % kAnchorChunks == 0) {
+          poisson_anchor(static_cast<double>(chunk * kChunk), t.rate.x, t.weight,
+                         t.weight_exponent);
+        }
+        if (weights_[at(ssize(active_))].form(t.rate, t.weight, t.weight_exponent,
+                                              tables.factor(chunk))) {
+          active_.push_back(i);
+        }
+        t.rate.advance(t.weight, t.weight_exponent, tables.product(chunk));
       }
-      if (chunk % kAnchorChunks == 0) {
-        poisson_anchor(static_cast<double>(chunk * kChunk), t.rate.x, t.weight, t.weight_exponent);
-      }
-      if (weights.form(t.rate, t.weight, t.weight_exponent, tables.inverse(chunk))) {
-        add(weights, rows, sum_.data() + i * width_);
-      }
-      t.rate.advance(t.weight, t.weight_exponent, tables.product(chunk));
-      if (chunk + 1 == t.want) {
-        t.done = converged(t, sum_.data() + i * width_, n_positions);
+    }
+    for (Index u = 0; u < width_; u += kTile) {
+      add_tile(rows, u, std::min(u + kTile, width_));
+    }
+    for (Index i = 0; i < ssize(times_); ++i) {
+      VertexTime<T, X>& t = times_[at(i)];
+      if (!t.done && chunk + 1 == t.want) {
+        t.done = converged(t, sum(i), n_positions);
         t.want += t.done ? 0 : std::max<Index>(1, t.want / 16);
       }
     }
@@ -114,13 +125,18 @@ class VertexSums {
   [[nodiscard]] Index end(Index i) const { return times_[at(i)].want; }
 
  private:
-  void add(const ChunkWeights<X>& weights, const T* rows, R* sum) const {
-    for (Index u = 0; u < width_; ++u) {
-      R total = sum[u];
-      for (Index j = 0; j < kChunk; ++j) {
-        total += weighted<R>(weights.weight[j], rows[j * width_ + u]);
+  // Entries [begin, end) of the rows stay in cache while every time takes them.
+  void add_tile(const T* rows, Index begin, Index end) {
+    for (Index a = 0; a < ssize(active_); ++a) {
+      const X* const weight = weights_[at(a)].weight;
+      R* const sum = sum_.data() + active_[at(a)] * width_;
+      for (Index u = begin; u < end; ++u) {
+        R total = sum[u];
+        for (Index j = 0; j < kChunk; ++j) {
+          total += weighted<R>(weight[j], rows[j * width_ + u]);
+        }
+        sum[u] = total;
       }
-      sum[u] = total;
     }
   }
 
@@ -154,7 +170,14 @@ class VertexSums {
   double truncation_ = 0;
   Base valid_;
   std::vector<VertexTime<T, X>> times_;
-  std::vector<R> sum_;  // (n_times, width)
+  std::vector<ChunkWeights<X>> weights_;  // of the active times
+  std::vector<Index> active_;             // times with a weight in the chunk
+  std::vector<R> sum_;                    // (n_times, width)
+};
+
+template <class T, class W>
+struct Weights {
+  std::vector<ChunkWeights<W>> of_time;
 };
 
 template <class T>
@@ -166,7 +189,7 @@ class VertexSweep {
   void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
                Span<const T> times, double truncation, bool edges, bool slopes, Span<T> out) {
     layout_ = &layout;
-    observation_.begin(layout, chain_, edge, start, edges);
+    observation_.begin(layout, chain_, edge, start, edges, slopes);
     valid_ = lanes_where(chain_.rate() + chain_.start_mass(),
                          [](double x) { return x < std::numeric_limits<double>::infinity(); });
     form_rates(times, chain_.rate(), valid_, rates_);
@@ -221,8 +244,7 @@ class VertexSweep {
         T& value = row[layout_->vertex[at(u)]];
         if constexpr (Traits<X>::levels > Traits<T>::levels) {
           value = scaled(all.sum(i)[u].value, factor());
-          slope_[at(i * width() + u)] =
-              scaled(all.sum(i)[u].tangent, factor() * chain_.rate());
+          slope_[at(i * width() + u)] = scaled(all.sum(i)[u].tangent, chain_.rate());
         } else {
           value = scaled(all.sum(i)[u], factor());
         }
@@ -231,13 +253,13 @@ class VertexSweep {
     }
   }
 
-  // Cotangents in the order of the rows, without those of lanes that are not valid.
+  // Cotangents of the sums, in the order of the rows, 0 in lanes that are not valid.
   void gather(Span<const T> out_bar) {
     out_bar_.resize(rates_.size() * at(width()));
     for (Index i = 0; i < ssize(rates_); ++i) {
       for (Index u = 0; u < width(); ++u) {
         out_bar_[at(i * width() + u)] =
-            scaled(out_bar[i * layout_->n_vertices + layout_->vertex[at(u)]], valid_);
+            scaled(out_bar[i * layout_->n_vertices + layout_->vertex[at(u)]], valid_ * factor());
       }
     }
   }
@@ -249,32 +271,42 @@ class VertexSweep {
     const T* of(Index chunk, const Base&) {
       std::fill(sweep.rows_.begin(), sweep.rows_.end(), T(0.0));
       sweep.tables_.open(chunk / kSegmentChunks * kSegmentChunks);
-      for (Index i = 0; i < ssize(sweep.rates_); ++i) {
-        if (chunk < sweep.last_[at(i)]) {
-          sweep.tangents_ ? sweep.template add_weights<T>(chunk, i)
-                          : sweep.template add_weights<Base>(chunk, i);
-        }
-      }
+      sweep.tangents_ ? sweep.template form_rows<T>(chunk) : sweep.template form_rows<Base>(chunk);
       return sweep.rows_.data();
     }
   };
 
   template <class W>
-  void add_weights(Index chunk, Index time) {
-    const PoissonRate<W> rate(rate_as<W>(rates_[at(time)]));
-    W first;
-    Base exponent;
-    poisson_anchor(static_cast<double>(chunk * kChunk), rate.x, first, exponent);
-    ChunkWeights<W> weights;
-    if (!weights.form(rate, first, exponent, tables_.inverse(chunk))) {
-      return;
+  void form_rows(Index chunk) {
+    std::vector<ChunkWeights<W>>& weights = std::get<Weights<T, W>>(weights_).of_time;
+    weights.resize(rates_.size());
+    active_.clear();
+    for (Index i = 0; i < ssize(rates_); ++i) {
+      if (chunk >= last_[at(i)]) {
+        continue;
+      }
+      const PoissonRate<W> rate(rate_as<W>(rates_[at(i)]));
+      W first;
+      Base exponent;
+      poisson_anchor(static_cast<double>(chunk * kChunk), rate.x, first, exponent);
+      if (weights[at(ssize(active_))].form(rate, first, exponent, tables_.factor(chunk))) {
+        active_.push_back(i);
+      }
     }
-    const T* const bar = out_bar_.data() + time * width();
+    for (Index u = 0; u < width(); u += kTile) {
+      const Index end = std::min(u + kTile, width());
+      for (Index a = 0; a < ssize(active_); ++a) {
+        add_tile(weights[at(a)], out_bar_.data() + active_[at(a)] * width(), u, end);
+      }
+    }
+  }
+
+  template <class W>
+  void add_tile(const ChunkWeights<W>& weights, const T* bar, Index begin, Index end) {
     for (Index j = 0; j < kChunk; ++j) {
-      const W w = scaled(weights.weight[j], factor());
       T* const row = rows_.data() + j * width();
-      for (Index u = 0; u < width(); ++u) {
-        row[u] += product(w, bar[u]);
+      for (Index u = begin; u < end; ++u) {
+        row[u] += product(weights.weight[j], bar[u]);
       }
     }
   }
@@ -286,6 +318,8 @@ class VertexSweep {
   ChainReverse<T> reverse_;
   ChunkTables tables_;
   EachWeight<VertexSums, T> sums_;
+  EachWeight<Weights, T> weights_;  // of the active times, in reverse
+  std::vector<Index> active_;
   Base valid_;
   std::vector<Index> last_;  // (n_times) chunks that each time took
   std::vector<T> rates_, rows_, slope_, out_bar_;

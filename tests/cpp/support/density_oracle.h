@@ -85,7 +85,7 @@ class Transient {
     }
     Matrix a(at(m * m));  // (B + q I) tau
     for (Index u = 0; u < n_; ++u) {
-      for (Index v = 1; v < n_ && u > 0; ++v) a[at(u * m + v)] = alive_[at(u)] ? w(u, v) * tau : T(0.0);
+      for (Index v = 1; v < n_ && alive_[at(u)]; ++v) a[at(u * m + v)] = w(u, v) * tau;
       a[at(u * m + n_ + u)] = tau;
       a[at(u * m + u)] = (alive_[at(u)] ? rate - row_sum(u) : rate) * tau;
       a[at((n_ + u) * m + n_ + u)] = rate * tau;

@@ -66,14 +66,17 @@ struct Outcome {
   }
 };
 
-// bar: cotangent of the results, none if empty.
+// What a cotangent belongs to.
+enum class Cotangent { of_value, of_logarithm };
+
 template <class T>
 class Sweep {
  public:
   explicit Sweep(const Model& model) : model_(model) {}
 
+  // bar: cotangent of the results or of their logarithms; no adjoint if empty.
   Outcome<T> run(Quantity quantity, const std::vector<T>& theta, const std::vector<T>& times,
-                 const std::vector<T>& bar = {}, bool keep_times = true) {
+                 const std::vector<T>& bar = {}, Cotangent cotangent = Cotangent::of_value) {
     const Program& program = *model_.program;
     const Graph& graph = *program.graph;
     layout_ = phasic::detail::make_transition_layout(program, quantity);
@@ -82,29 +85,31 @@ class Sweep {
     std::vector<T> start;
     for (const std::int32_t e : program.out_edge) result.edge.push_back(weight_of(graph, e, theta));
     for (const std::int32_t e : program.start_edge) start.push_back(weight_of(graph, e, theta));
-    UniformizationInput<T> in{Span<const T>(result.edge), Span<const T>(start), Span<const T>(times)};
-    in.keep_edges = !bar.empty();
-    in.keep_times = !bar.empty() && keep_times;
+    UniformizationInput<T> in{Span<const T>(result.edge), Span<const T>(start),
+                              Span<const T>(times)};
+    in.keep_edges = in.keep_times = !bar.empty();
     result.out.resize(at(model_.size(quantity, ssize(times))));
     result.exponent.resize(layout_.by_vertex() ? 0 : times.size());
     sweep_.forward(in, Span<T>(result.out), Span<typename Traits<T>::Base>(result.exponent));
-    if (!bar.empty()) adjoint(bar, start, result, in.keep_times);
+    if (!bar.empty()) {
+      std::vector<T> mantissa_bar = bar;
+      for (std::size_t i = 0; i < result.exponent.size(); ++i) {
+        mantissa_bar[i] = cotangent == Cotangent::of_logarithm
+                              ? bar[i] / result.out[i]
+                              : scaled(bar[i], power_of_two(result.exponent[i]));
+      }
+      adjoint(mantissa_bar, ssize(times), start, result);
+    }
     return result;
   }
 
  private:
-  void adjoint(std::vector<T> bar, const std::vector<T>& start, Outcome<T>& result,
-               bool keep_times) {
+  void adjoint(const std::vector<T>& bar, Index n_times, const std::vector<T>& start,
+               Outcome<T>& result) {
     const Program& program = *model_.program;
-    for (std::size_t i = 0; i < result.exponent.size(); ++i) {
-      bar[i] = scaled(bar[i], power_of_two(result.exponent[i]));
-    }
     std::vector<T> start_bar(start.size(), T(0.0));
     result.edge_bar.assign(result.edge.size(), T(0.0));
-    const Index n_times = result.exponent.empty()
-                              ? ssize(result.out) / program.graph->n_vertices()
-                              : ssize(result.exponent);
-    result.times_bar.assign(keep_times ? at(n_times) : 0, T(0.0));
+    result.times_bar.assign(at(n_times), T(0.0));
     sweep_.adjoint(Span<const T>(bar), Span<T>(result.edge_bar), Span<T>(start_bar),
                    Span<T>(result.times_bar));
     result.theta_bar.assign(at(program.graph->param_length), T(0.0));
