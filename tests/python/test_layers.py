@@ -202,7 +202,7 @@ def test_forbidden_constructs(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None and ast.unparse(node.type) != "Exception", where
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", where
+            assert node.func.id != "print" or path.name == "_cli.py", where
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -47,6 +47,9 @@ def test_the_wheel_holds_the_package_and_its_metadata_only() -> None:
     if direct_url.get("dir_info", {}).get("editable"):
         pytest.skip("an editable install has no files of its own")
     files = [p for p in distribution.files or [] if "__pycache__" not in p.parts]
+    commands = [p for p in files if p.parts[0] == ".."]  # made on installation
+    assert {p.stem for p in commands} == {"phasic"}
+    files = [p for p in files if p not in commands]
     folders = {p.parts[0] for p in files}
     assert folders == {"phasic", f"phasic_xla-{phasic.__version__}.dist-info"}
     in_package = [p for p in files if p.parts[0] == "phasic"]
