@@ -70,7 +70,7 @@ class Chain:
             self._add(start, int(row[0]), float(row[1]), [])
         for row in np.asarray(graph["start_param_edges"]):
             self._add(start, int(row[0]), 0.0, row[1:])
-        sources = {u for u, _ in self._edges}
+        sources = {u for u, v in self._edges if u != v}  # a self loop leads nowhere
         self.absorbing = [v for v in range(self.n) if v not in sources]
         self._start = start
         self._search(start)

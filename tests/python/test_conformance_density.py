@@ -33,7 +33,8 @@ def test_pdf_cdf_sf(name: str) -> None:
     for quantity in ("pdf", "cdf", "sf"):
         (exact,) = truth(case, quantity, times=case.times)
         found = native(program(name), case, quantity, times=case.times)
-        assert_near(found, exact, 1e-9, largest(exact, 1))
+        scale = np.maximum(largest(exact, 1), 1e-6)  # start weights sum to 1 up to rounding
+        assert_near(found, exact, 1e-9, scale if quantity == "cdf" else largest(exact, 1))
 
 
 @pytest.mark.parametrize("name", CASES)

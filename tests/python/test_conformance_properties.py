@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import model_cases
+import models
 import oracle
 import phasic
 from conformance import (
@@ -174,3 +175,14 @@ def test_one_trapped_row_of_a_batch_leaves_the_others_alone() -> None:
         assert_near(found[b : b + 1], exact[0], 1e-14)
     with pytest.raises(ValueError):
         d.expectation(thetas)
+
+
+def test_only_the_parameter_that_opens_a_trap_has_no_derivative() -> None:
+    edges = {(1, 2): [1.0, 0.0], (1, 4): [0.0, 1.0], (2, 3): 1.0, (3, 2): 1.0}
+    graph = models.serialized([(1,), (2,), (3,), (4,)], {1: 1.0}, edges, param_length=2)
+    d = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    theta = jnp.array([0.0, 2.0])
+    assert float(d.expectation(theta)) == 0.5
+    gradient = np.asarray(jax.grad(d.expectation)(theta))
+    assert not np.isfinite(gradient[0])
+    assert gradient[1] == -0.25

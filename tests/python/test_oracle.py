@@ -183,8 +183,8 @@ def test_traps_are_found_and_absorption_is_defective() -> None:
 
 
 def test_no_derivative_where_a_zero_weight_leads_into_a_trap() -> None:
-    edges = {(1, 2): [1.0], (1, 3): 1.0, (2, 2): 1.0}
-    graph = models.serialized([(1,), (2,), (3,)], {1: 1.0}, edges, param_length=1)
+    edges = {(1, 2): [1.0], (1, 4): 1.0, (2, 3): 1.0, (3, 2): 1.0}
+    graph = models.serialized([(1,), (2,), (3,), (4,)], {1: 1.0}, edges, param_length=1)
     assert evaluate(graph, [0.0], "moments")[0] == 1.0
     with pytest.raises(UndefinedError):
         evaluate(graph, [0.0], "moments", order=1)
