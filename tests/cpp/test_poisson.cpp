@@ -130,12 +130,13 @@ BOOST_AUTO_TEST_CASE(powers_of_two_and_exponents_are_exact) {
 
 BOOST_AUTO_TEST_CASE(elementary_functions_agree_with_the_library) {
   for (double x = 1e-300; x < 1e300; x *= 1.7) {
-    BOOST_TEST(std::fabs(logarithm(x) - std::log(x)) <= 4 * kRounding * std::fabs(std::log(x)));
-    BOOST_TEST(lane(logarithm(Vec<8>(x)), 0) == logarithm(x));
+    const double error = positive_logarithm(x) - std::log(x);
+    BOOST_TEST(std::fabs(error) <= 4 * kRounding * std::fabs(std::log(x)));
+    BOOST_TEST(lane(positive_logarithm(Vec<8>(x)), 0) == positive_logarithm(x));
   }
   for (double y = -700; y < 700; y += 0.37) {
     double mantissa, exponent;
-    exponential(y, mantissa, exponent);
+    scaled_exponential(y, mantissa, exponent);
     const double value = std::ldexp(mantissa, static_cast<int>(exponent));
     BOOST_TEST(std::fabs(value - std::exp(y)) <= 6 * kRounding * std::exp(y));
   }

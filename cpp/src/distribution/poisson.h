@@ -32,7 +32,7 @@ inline double stirling_error(double n) {
 
 // ln x for positive normal x.
 template <class Base>
-Base logarithm(const Base& x) {
+Base positive_logarithm(const Base& x) {
   const Base e = exponent_of(x * 1.4142135623730951);  // x / 2^e in [1/sqrt 2, sqrt 2)
   const Base m = x * power_of_two(-e);
   const Base s = (m - 1.0) / (m + 1.0);
@@ -46,7 +46,7 @@ Base logarithm(const Base& x) {
 
 // e^y as mantissa in [1/sqrt 2, sqrt 2] and exponent.
 template <class Base>
-void exponential(const Base& y, Base& mantissa, Base& exponent) {
+void scaled_exponential(const Base& y, Base& mantissa, Base& exponent) {
   constexpr double kRounder = 1.5 * kShifter;
   const Base shifted = y * 1.4426950408889634 + kRounder;
   exponent = shifted - kRounder;
@@ -73,7 +73,7 @@ Base deviance(double k, const Base& x) {
     series = series * z + 1.0 / odd;
   }
   const Base near = difference * v + v * z * series * (2 * k);
-  const Base far = logarithm(Base(k) / x) * k - difference;
+  const Base far = positive_logarithm(Base(k) / x) * k - difference;
   return where_positive(Base(0.16) - z, near, far);
 }
 
@@ -95,9 +95,9 @@ void poisson_anchor(double k, const X& x, X& mantissa, typename Traits<X>::Base&
   } else {
     Base m;
     if (k == 0) {
-      exponential(-x, m, exponent);
+      scaled_exponential(-x, m, exponent);
     } else {
-      exponential(-deviance(k, elementwise_max(x, Base(kSmallestRate))), m, exponent);
+      scaled_exponential(-deviance(k, elementwise_max(x, Base(kSmallestRate))), m, exponent);
       constexpr double kTwoPi = 6.283185307179586;
       m = where_positive(x, m * (std::exp(-stirling_error(k)) / std::sqrt(kTwoPi * k)), Base(0.0));
     }

@@ -176,7 +176,7 @@ class VertexSums {
 };
 
 template <class T, class W>
-struct Weights {
+struct TimeWeights {
   std::vector<ChunkWeights<W>> of_time;
 };
 
@@ -278,7 +278,7 @@ class VertexSweep {
 
   template <class W>
   void form_rows(Index chunk) {
-    std::vector<ChunkWeights<W>>& weights = std::get<Weights<T, W>>(weights_).of_time;
+    std::vector<ChunkWeights<W>>& weights = std::get<TimeWeights<T, W>>(weights_).of_time;
     weights.resize(rates_.size());
     active_.clear();
     for (Index i = 0; i < ssize(rates_); ++i) {
@@ -318,7 +318,7 @@ class VertexSweep {
   ChainReverse<T> reverse_;
   ChunkTables tables_;
   EachWeight<VertexSums, T> sums_;
-  EachWeight<Weights, T> weights_;  // of the active times, in reverse
+  EachWeight<TimeWeights, T> weights_;  // of the active times, in reverse
   std::vector<Index> active_;
   Base valid_;
   std::vector<Index> last_;  // (n_times) chunks that each time took
