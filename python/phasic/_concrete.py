@@ -153,11 +153,18 @@ class ConcreteQuantities:
         )
         code = int(status[0])
         if code != _OK and not (quantity == "sojourn" and code == _TRAPPED):
-            parts = (None if x is None else x.reshape(-1) for x in (rewards, times))
-            text = _core.explain(trace, quantity, code, theta, *parts)
+            text = _core.explain(
+                trace,
+                quantity,
+                code,
+                theta,
+                None if rewards is None else rewards.reshape(-1),
+                None if times is None else times.reshape(-1),
+            )
             raise (BudgetError if code == _OVER_BUDGET else ValueError)(text)
         assert value is not None
-        return value[0]
+        row: Numbers = value[0]
+        return row
 
 
 def _as_vector(name: str, values: npt.ArrayLike) -> Numbers:
