@@ -189,12 +189,18 @@ def options_from(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="fewer models, about two minutes")
     parser.add_argument("--models", nargs="*", help="names of models.MODELS")
+    parser.add_argument("--families", nargs="*", choices=tuple(models.FAMILIES))
     parser.add_argument("--contenders", nargs="*", default=CONTENDERS, choices=CONTENDERS)
+    parser.add_argument("--tasks", nargs="*", default=TASKS, choices=TASKS)
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--seconds-per-call", type=float)
     parser.add_argument("--seconds-per-sample", type=float)
     parser.add_argument("--seconds-to-answer", type=float)
     options = parser.parse_args(arguments)
+    if options.families is None:
+        options.families = tuple(models.FAMILIES) if options.models is None else ()
+    if options.models is None:
+        options.models = models.QUICK if options.quick else tuple(models.MODELS)
     options.repeats = options.repeats or (3 if options.quick else 7)
     options.seconds_per_call = options.seconds_per_call or (0.5 if options.quick else 5.0)
     options.seconds_to_answer = options.seconds_to_answer or (20.0 if options.quick else 120.0)
@@ -222,12 +228,13 @@ def main() -> None:
         if name in options.contenders or name == OURS
     ]
     results: dict[str, Any] = {"machine": machine(), "models": [], "families": {}}
-    names = options.models or (models.QUICK if options.quick else list(models.MODELS))
-    for name in names:
-        results["models"].append(run_model(name, processes, options, SIZES))
+    sizes = {task: SIZES[task] for task in options.tasks}
+    for name in options.models:
+        results["models"].append(run_model(name, processes, options, sizes))
         save(results, options.output)
-    for family, (_, sizes) in models.FAMILIES.items() if not options.models else ():
-        chosen = sizes[:-1] if options.quick else sizes
+    for family in options.families:
+        members = models.FAMILIES[family][1]
+        chosen = members[:-1] if options.quick else members
         results["families"][family] = [
             run_model(f"{family}:{size}", processes, options, FAMILY_SIZES) for size in chosen
         ]

@@ -111,6 +111,8 @@ def best(model: dict[str, Any], contender: str, task: str) -> float:
 
 
 def _ratios(models: list[dict[str, Any]]) -> list[str]:
+    if not models:
+        return []
     others = [name for name in NAMES if name != "phasic"]
     lines = [
         "### Ratios",
@@ -136,6 +138,8 @@ def _ratios(models: list[dict[str, Any]]) -> list[str]:
 
 
 def _efficiency(results: dict[str, Any]) -> list[str]:
+    if not results["models"]:
+        return []
     peak = results["machine"]["peak"]
     lines = [
         "### Fraction of the peak",

@@ -11,6 +11,7 @@ import importlib
 import json
 import math
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from typing import Any, TextIO
 import numpy as np
 
 import models
+
+MEMORY = 8 * 2**30
+"""Bytes that a contender may allocate; beyond, its allocation fails and the machine survives."""
 
 
 class Worker:
@@ -80,6 +84,7 @@ def main() -> None:
     """Run with standard output kept for replies, whatever a contender prints."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     serve(Worker(sys.argv[1]), iter(sys.stdin.readline, ""), replies)
 
