@@ -363,7 +363,8 @@ class PhaseType:
     def accumulated_occupancy(self, theta: Any, t: Any) -> jax.Array:
         """Return the expected time spent in each vertex up to time t (discrete: before step t).
 
-        Arguments and shapes are those of `state_probability`, whose integral (discrete: sum) it is.
+        Arguments and shapes are those of `state_probability`, whose integral (discrete: sum) it is
+        in transient vertices. Absorbing ones hold 0, as in `expected_sojourn`, which is its limit.
         """
         return self._at("accumulated_occupancy", theta, t)
 

@@ -41,6 +41,13 @@ def record(case: Case) -> _core.Trace:
     return record_elimination_trace(phasic.Graph.from_serialized(case.graph))
 
 
+def occupancy_truth(case: Case) -> np.ndarray:
+    """Accumulated occupancy (batch, times, vertices); phasic reports transient vertices only."""
+    (exact,) = truth(case, "occupancy", times=case.times)
+    absorbing = phasic.Graph.from_serialized(case.graph)._frozen().is_absorbing()
+    return np.where(absorbing, 0.0, exact)
+
+
 def native(
     trace: _core.Trace,
     case: Case,

@@ -20,6 +20,7 @@ from conformance import (
     derivative_scale,
     largest,
     native,
+    occupancy_truth,
     program,
     truth,
 )
@@ -43,7 +44,7 @@ def test_state_probability_and_occupancy(name: str) -> None:
     (exact,) = truth(case, "state_probability", times=case.times)
     found = native(program(name), case, "state_probability", times=case.times)
     assert_near(found.reshape(exact.shape), exact, 1e-9, np.ones(1))
-    (exact,) = truth(case, "occupancy", times=case.times)
+    exact = occupancy_truth(case)
     found = native(program(name), case, "accumulated_occupancy", times=case.times)
     assert_near(found.reshape(exact.shape), exact, 1e-9, case.times[:, None])
 

@@ -23,6 +23,7 @@ from conformance import (
     derivative_scale,
     distribution,
     largest,
+    occupancy_truth,
     truth,
 )
 from model_cases import FAMILIES, Case
@@ -76,7 +77,7 @@ def test_values_in_time(name: str) -> None:
     (exact,) = truth(case, "state_probability", times=case.times)
     found = batched(partial(d.state_probability, t=case.times), case)
     assert_near(found, exact, 1e-9, np.ones(1))
-    (exact,) = truth(case, "occupancy", times=case.times)
+    exact = occupancy_truth(case)
     found = batched(partial(d.accumulated_occupancy, t=case.times), case)
     assert_near(found, exact, 1e-9, case.times[:, None])
 
