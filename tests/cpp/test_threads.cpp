@@ -125,11 +125,11 @@ BOOST_AUTO_TEST_CASE(an_exception_reaches_the_caller_and_the_pool_lives_on) {
         ++started;
         if (task == 3) throw Error(ErrorCode::budget, "task 3");
       };
-      BOOST_CHECK_EXCEPTION(parallel_for(100000, threads, work), Error, [](const Error& error) {
+      BOOST_CHECK_EXCEPTION(parallel_for(1000, threads, work), Error, [](const Error& error) {
         return error.code() == ErrorCode::budget && std::string(error.what()) == "task 3";
       });
-      BOOST_TEST(started >= 4);
-      BOOST_TEST(started < 100000);
+      // One thread stops there; others may have run more before they see it.
+      BOOST_TEST((threads == 1 ? started == 4 : started >= 4));
       check_each_once(100, threads);
     }
   }
