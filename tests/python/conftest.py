@@ -6,10 +6,14 @@ Tests that need another set-up (no JAX, 32-bit, one device) run a Python process
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import jax
 import pytest
+
+# A run that was started in the background ignores Ctrl-C, which some tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
