@@ -1,7 +1,7 @@
 // The pattern of what remains while vertices are eliminated: bit rows and bit columns, with counts.
 //
 // Dense bits make "which targets are new" one AND NOT a word. For a component of n vertices they take
-// n^2 / 4 bytes, so they serve up to kMaxDense vertices; larger ones use sorted lists (same results).
+// n^2 / 4 bytes, so they serve up to kMaxVertices; larger ones use sorted lists (same results).
 #pragma once
 
 #include <algorithm>
