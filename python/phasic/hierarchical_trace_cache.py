@@ -162,9 +162,16 @@ def compute_trace_work_unit(
 
     Raises
     ------
+    ValueError
+        If the work unit is not a pair of two strings.
     RuntimeError
         If the text is malformed or has another digest; names digest, size and cause.
     """
+    if not (isinstance(work_unit, tuple) and len(work_unit) == 2):
+        raise ValueError(
+            f"work_unit is {work_unit!r:.200}, expected a pair (digest, JSON string), an item of "
+            "collect_missing_traces_batch(graph)[0].items()"
+        )
     digest, text = work_unit
     return digest, record({digest: text}, "sequential", as_cache(cache_dir))[digest]
 

@@ -361,6 +361,7 @@ BOOST_AUTO_TEST_CASE(a_graph_goes_back_into_a_builder) {
 BOOST_AUTO_TEST_CASE(the_builder_rejects_bad_edges_and_stays_usable) {
   check_fails([] { GraphBuilder bad(0); }, {"state_length is 0"});
   check_fails([] { GraphBuilder bad(-3); }, {"state_length is -3"});
+  check_fails([] { GraphBuilder bad(Index{1} << 62); }, {"state_length is 4611686018427387904"});
   GraphBuilder builder(1);
   check_fails([&] { (void)builder.freeze(); }, {"no start edge"});
   const Index one = add_state(builder, {1}), two = add_state(builder, {2});

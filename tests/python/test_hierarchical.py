@@ -191,6 +191,8 @@ def test_one_unit_by_itself(units: dict[str, str], empty_cache_dir: Path) -> Non
         compute_trace_work_unit(("0" * 64, text))
     with pytest.raises(ValueError, match="expected 64 lower-case hexadecimal digits"):
         compute_trace_work_unit(("../../x", text))
+    with pytest.raises(ValueError, match=r"work_unit is .* expected a pair"):
+        compute_trace_work_unit(digest)
     with pytest.raises(TypeError, match=f"{digest} is of type int, expected str"):
         compute_missing_traces_parallel({digest: 7})  # type: ignore[dict-item]
 
@@ -200,7 +202,7 @@ def test_unknown_strategies_and_worker_counts(units: dict[str, str]) -> None:
         compute_missing_traces_parallel(units, "fast")
     for n in (0, -2, 1.5, True):
         with pytest.raises(ValueError, match=r"n_workers is .*, expected an integer >= 1 or None"):
-            compute_missing_traces_parallel(units, n_workers=n)  # type: ignore[arg-type]
+            compute_missing_traces_parallel(units, n_workers=n)
     with pytest.raises(ValueError, match="n_workers is 3, expected 2 to 2"):
         compute_missing_traces_parallel(units, "pmap", n_workers=3)
     assert compute_missing_traces_parallel(units, "vmap", n_workers=1).keys() == units.keys()
@@ -333,7 +335,7 @@ def test_ctrl_c_keeps_what_was_finished(
             stop()  # type: ignore[operator]
             seen.set()
 
-        run(work, noted)  # type: ignore[arg-type]
+        run(work, noted)
 
     def after_one(name: str, function: object) -> None:
         def call(*args: object) -> object:

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "base/text.h"
 #include "graph/compress.h"
@@ -35,8 +36,10 @@ std::uint64_t hash_state(Span<const std::int32_t> state) noexcept {
 }
 
 Index checked_state_length(Index state_length) {
-  if (state_length < 1) {
-    fail("state_length is " + detail::number_text(state_length) + ", expected at least 1");
+  constexpr Index kMaxLength = std::numeric_limits<std::int32_t>::max();
+  if (state_length < 1 || state_length > kMaxLength) {
+    fail("state_length is " + detail::number_text(state_length) + ", expected 1 to " +
+         detail::number_text(kMaxLength));
   }
   return state_length;
 }
