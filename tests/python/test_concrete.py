@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import phasic
 import pytest
+
+import phasic
 
 
 def two_stage(discrete: bool = False) -> phasic.Graph:
