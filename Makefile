@@ -42,7 +42,7 @@ bench:
 	$(PYTHON) benchmarks/bench.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist gbsg2.png
+	rm -rf $(VENV) build dist gbsg2.png spectrum.png
 
 # Configures, builds and tests one preset of CMakePresets.json.
 define run_preset
