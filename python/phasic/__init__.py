@@ -15,6 +15,15 @@ from phasic._errors import BudgetError, CacheCorruptionError, InternalError
 from phasic._jax_runtime import require_jax
 from phasic._version import __version__
 from phasic.callback import callback
+from phasic.constructors import (
+    coxian,
+    erlang,
+    exponential,
+    geometric,
+    hyperexponential,
+    hypoexponential,
+    negative_binomial,
+)
 from phasic.graph import Edge, Graph, Vertex
 
 if TYPE_CHECKING:
@@ -63,6 +72,13 @@ __all__ = [
     "Vertex",
     "__version__",
     "callback",
+    "coxian",
+    "erlang",
+    "exponential",
+    "geometric",
     "hierarchical_trace_cache",
+    "hyperexponential",
+    "hypoexponential",
+    "negative_binomial",
     "trace_elimination",
 ]

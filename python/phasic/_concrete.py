@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phasic import _core
+from phasic._edge_table import EdgeTable
 from phasic._errors import BudgetError
 
 _EVERY_SIZE = 2**31  # components below this size, that is all, are recorded when linking
@@ -101,6 +102,11 @@ class ConcreteQuantities:
         """Return P(T > t), of the shape of ``t``, without loss where it is small."""
         return self._at_times("sf", t)
 
+    def _concrete_table(self) -> EdgeTable:
+        """Return the edges of the graph as they are at the parameters in force."""
+        graph = self._frozen()
+        return EdgeTable.of(graph).at(self._parameters(graph.param_length))
+
     def _trace(self) -> _core.Trace:
         """Return the linked program of the graph as it is now."""
         graph = self._frozen()
@@ -108,11 +114,11 @@ class ConcreteQuantities:
             self._linked = graph, _core.link(_core.decompose(graph), {}, _EVERY_SIZE)
         return self._linked[1]
 
-    def _parameters(self, trace: _core.Trace) -> Numbers:
-        theta = np.zeros(0) if self._theta is None and trace.param_length == 0 else self._theta
-        if theta is None or theta.size != trace.param_length:
+    def _parameters(self, n_params: int) -> Numbers:
+        theta = np.zeros(0) if self._theta is None and n_params == 0 else self._theta
+        if theta is None or theta.size != n_params:
             raise ValueError(
-                f"the model has {trace.param_length} parameters; give their values with "
+                f"the model has {n_params} parameters; give their values with "
                 "update_weights(theta) first"
             )
         return theta
@@ -145,7 +151,7 @@ class ConcreteQuantities:
         order: int = 1,
     ) -> Numbers:
         trace = self._trace()
-        theta = self._parameters(trace)
+        theta = self._parameters(trace.param_length)
         n_rewards = -1 if rewards is None else int(np.atleast_2d(rewards).shape[0])
         flat = None if rewards is None else rewards.reshape(1, -1)
         value, _, status = _core.evaluate(
