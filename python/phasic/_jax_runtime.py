@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import sys
 import threading
 
 from phasic import _core
@@ -27,6 +28,12 @@ def jax_is_available() -> bool:
     except ImportError:
         return False
     return True
+
+
+def is_distributed() -> bool:
+    """Return whether the caller has started `jax.distributed`; does not import JAX for it."""
+    jax = sys.modules.get("jax")
+    return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def require_jax(what: str) -> None:
@@ -62,4 +69,10 @@ def register_targets() -> None:
             _registered.add(name)
 
 
-__all__ = ["check_jaxlib", "jax_is_available", "register_targets", "require_jax"]
+__all__ = [
+    "check_jaxlib",
+    "is_distributed",
+    "jax_is_available",
+    "register_targets",
+    "require_jax",
+]

@@ -68,6 +68,11 @@ def cpu_devices() -> list[Any]:
     return list(jax.local_devices(backend="cpu"))
 
 
+def process_count() -> int:
+    """Return the number of processes of `jax.distributed`, 1 without it."""
+    return int(jax.process_count())
+
+
 def _power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
@@ -152,4 +157,4 @@ def record_pmap(units: Units, ticket: int, threads: int, devices: Sequence[Any])
         jax.block_until_ready(_call_a_device(ticket, threads, tuple(devices))(*arrays))
 
 
-__all__ = ["cpu_devices", "record_pmap", "record_vmap", "tickets"]
+__all__ = ["cpu_devices", "process_count", "record_pmap", "record_vmap", "tickets"]

@@ -1,147 +1,30 @@
-"""Recording a batch of work units: what is cached already, one of three engines, the bookkeeping.
+"""Recording a batch of work units by one of the strategies.
 
 1. Units are looked up in the cache first; the rest is ordered longest text first.
 2. `sequential` records one after another; `vmap` and `pmap` hand the batch to XLA custom calls.
+   With several processes of `jax.distributed`, `pmap` shares the batch between all of them.
 3. Whatever was finished is decoded, cached and kept, also when other units failed or the caller
    pressed Ctrl-C, which stops before the next component.
-4. A failure is one ``RuntimeError`` that names strategy, digest, size and cause.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from phasic import _core
-from phasic._cache import TraceCache, check_digest
-from phasic._errors import CacheCorruptionError
-from phasic._jax_runtime import jax_is_available, require_jax
+from phasic._batch import Batch, decode_trace, load_trace, log_counts
+from phasic._cache import TraceCache
+from phasic._jax_runtime import is_distributed, jax_is_available, require_jax
 from phasic._options import RECORD_MAX_OPERATIONS, thread_count
 
 logger = logging.getLogger("phasic")
 
 STRATEGIES = ("auto", "vmap", "pmap", "sequential")
-
-
-def decode_trace(digest: str, payload: bytes) -> _core.Trace:
-    """Return the component trace of ``digest`` that a cache entry's payload encodes.
-
-    Raises
-    ------
-    CacheCorruptionError
-        If the bytes do not decode, or to the trace of something else.
-    """
-    trace = _core.Trace.from_bytes(payload)
-    if trace.kind != "component" or trace.digest != digest:
-        raise CacheCorruptionError(
-            f"holds the {trace.kind} trace {trace.digest}, expected the component trace {digest}"
-        )
-    return trace
-
-
-def load_trace(cache: TraceCache, digest: str) -> _core.Trace | None:
-    """Return the component trace that the cache holds under ``digest``, or None.
-
-    Bytes that do not decode to that trace are quarantined like any other damage.
-    """
-    payload = cache.load(digest)
-    if payload is None:
-        return None
-    try:
-        return decode_trace(digest, payload)
-    except CacheCorruptionError as error:
-        cache.reject(digest, str(error))
-        return None
-
-
-def log_counts(cache: TraceCache, hits: int, misses: int) -> None:
-    """Say how much of what is needed the cache holds."""
-    logger.info("trace cache %s: %d hits, %d misses", cache.folder, hits, misses)
-
-
-@dataclass
-class Batch:
-    """The units of one recording with what became of them so far."""
-
-    units: dict[str, str]
-    strategy: str
-    cache: TraceCache
-    log_level: int = logging.DEBUG
-    traces: dict[str, _core.Trace] = field(default_factory=dict)
-    failures: dict[str, ValueError] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Reject what is no digest and no text; a text that is not Unicode is a failed unit."""
-        for digest, text in self.units.items():
-            check_digest(digest)
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"work unit {digest} is of type {type(text).__name__}, expected str (JSON)"
-                )
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                self.failures[digest] = error
-
-    def look_up(self, announce: bool) -> None:
-        """Take from the cache what it holds."""
-        for digest in self.units:
-            trace = None if digest in self.failures else load_trace(self.cache, digest)
-            if trace is not None:
-                self.traces[digest] = trace
-        if announce:
-            log_counts(self.cache, len(self.traces), len(self.units) - len(self.traces))
-
-    def waiting(self) -> list[tuple[str, str]]:
-        """Return the units that are not recorded, longest text first, ties by digest."""
-        settled = {*self.traces, *self.failures}
-        left = [(d, text) for d, text in self.units.items() if d not in settled]
-        return sorted(left, key=lambda unit: (-len(unit[1]), unit[0]))
-
-    def keep(self, trace: _core.Trace) -> None:
-        """Take in a recorded trace and cache it."""
-        payload = trace.to_bytes()
-        self.traces[trace.digest] = trace
-        stored = self.cache.store(trace.digest, payload)
-        logger.log(
-            self.log_level,
-            "recorded %s by %s: %d vertices, %d operations, %d bytes%s",
-            trace.digest,
-            self.strategy,
-            trace.n_vertices,
-            trace.n_operations,
-            len(payload),
-            "" if stored else " (not cached)",
-        )
-
-    def raise_failures(self) -> None:
-        """Report the first failed unit and how many more there are."""
-        if not self.failures:
-            return
-        digest, cause = next(iter(self.failures.items()))
-        others = [d for d in self.failures if d != digest]
-        more = f"; {len(others)} more failed: {', '.join(others)}" if others else ""
-        raise RuntimeError(
-            f"strategy '{self.strategy}': recording work unit {digest} "
-            f"({_size_text(self.units[digest])}) failed: {cause}{more}. The other units' traces "
-            "are kept."
-        ) from cause
-
-
-def _size_text(text: str) -> str:
-    """Describe the size of a work unit, whose JSON text may be malformed."""
-    try:
-        fields = json.loads(text)
-        n_vertices = fields["n_vertices"] - 2  # without the starting and the absorbing vertex
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return f"{len(text)} characters of JSON"
-    return f"{n_vertices} vertices, {len(text)} characters of JSON"
 
 
 def _run_interruptibly(work: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -197,44 +80,73 @@ def _record_sequential(batch: Batch) -> None:
             try:
                 trace = _core.record_work_unit(digest, text, RECORD_MAX_OPERATIONS)
             except ValueError as error:
-                batch.failures[digest] = error
+                batch.fail(digest, error)
             else:
                 batch.keep(trace)
 
     _run_interruptibly(work, stopped.set)
 
 
+def _padded_row(unit: tuple[str, str]) -> tuple[str, bytes]:
+    """Encode a unit. A row of length 0 is padding, so an empty text, malformed too, is a blank."""
+    return unit[0], unit[1].encode() or b" "
+
+
 def _record_through_jax(batch: Batch, n_workers: int | None) -> None:
     from phasic import _record_jax
 
     waiting = batch.waiting()
-    # A row of length 0 is padding, so an empty text, which is malformed too, becomes a blank.
-    units = [(digest, text.encode() or b" ") for digest, text in waiting]
+    units = [_padded_row(unit) for unit in waiting]
     with _record_jax.tickets.one() as ticket:
         if batch.strategy == "pmap":
             devices = _devices(_record_jax.cpu_devices(), n_workers)
-            threads = thread_count(None) or max(1, _n_cores() // len(devices))
-            work = partial(_record_jax.record_pmap, units, ticket, threads, devices)
+            work = partial(_record_jax.record_pmap, units, ticket, _threads_each(devices), devices)
         else:
             threads = thread_count(n_workers)
             work = partial(_record_jax.record_vmap, units, ticket, threads)
         try:
             _run_interruptibly(work, partial(_core.stop_recording, ticket))
         finally:
-            for digest, _ in waiting:
-                _collect(batch, ticket, digest)
+            _collect(batch, ticket, [digest for digest, _ in waiting])
 
 
-def _collect(batch: Batch, ticket: int, digest: str) -> None:
-    """Fetch one unit's outcome; a unit that was never started has none."""
-    try:
-        payload = _core.take_recorded(ticket, digest)
-    except KeyError:
-        return
-    except ValueError as error:
-        batch.failures[digest] = error
-        return
-    batch.keep(_core.Trace.from_bytes(payload))
+def _record_over_processes(batch: Batch, n_workers: int | None, fault: Exception | None) -> None:
+    """Record a share of what any process lacks and gather the rest; all processes must call it."""
+    from phasic import _record_jax, _record_processes
+
+    devices = _devices(_record_jax.cpu_devices(), n_workers, least=1)
+    with _record_jax.tickets.one() as ticket:
+
+        def record_share(share: list[str]) -> None:
+            mine = set(share)
+            units = [_padded_row((d, text)) for d, text in batch.waiting() if d in mine]
+            try:
+                _record_jax.record_pmap(units, ticket, _threads_each(devices), devices)
+            finally:
+                _collect(batch, ticket, share)
+
+        work = partial(
+            _record_processes.record_together, batch, len(devices), record_share, fault
+        )
+        _run_interruptibly(work, partial(_core.stop_recording, ticket))
+
+
+def _collect(batch: Batch, ticket: int, digests: list[str]) -> None:
+    """Fetch the outcome of units; one that was never started has none."""
+    for digest in digests:
+        try:
+            payload = _core.take_recorded(ticket, digest)
+        except KeyError:
+            continue
+        except ValueError as error:
+            batch.fail(digest, error)
+        else:
+            batch.keep(_core.Trace.from_bytes(payload))
+
+
+def _threads_each(devices: list[Any]) -> int:
+    """Return the native threads of each of several calls that run at the same time."""
+    return thread_count(None) or max(1, _n_cores() // len(devices))
 
 
 def _n_cores() -> int:
@@ -243,9 +155,9 @@ def _n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _devices(devices: list[Any], n_workers: int | None) -> list[Any]:
-    """Return the devices that `pmap` uses."""
-    if len(devices) < 2:
+def _devices(devices: list[Any], n_workers: int | None, least: int = 2) -> list[Any]:
+    """Return the devices of this process that `pmap` uses."""
+    if len(devices) < least:
         raise RuntimeError(
             "strategy 'pmap' needs several devices, but only 1 device available; use strategy "
             "'vmap' or 'sequential', or set jax.config.update('jax_num_cpu_devices', n) before "
@@ -253,9 +165,10 @@ def _devices(devices: list[Any], n_workers: int | None) -> list[Any]:
         )
     if n_workers is None:
         return devices
-    if not 2 <= n_workers <= len(devices):
+    if not least <= n_workers <= len(devices):
         raise ValueError(
-            f"n_workers is {n_workers}, expected 2 to {len(devices)} (devices) for strategy 'pmap'"
+            f"n_workers is {n_workers}, expected {least} to {len(devices)} (devices) for strategy "
+            "'pmap'"
         )
     return devices[:n_workers]
 
@@ -282,13 +195,24 @@ def resolve_strategy(strategy: str) -> str:
     require_jax(f"strategy '{strategy}' (unlike 'sequential')")
     from phasic import _record_jax
 
+    n_processes = _record_jax.process_count()
     n_devices = len(_record_jax.cpu_devices())
-    if strategy == "pmap":
+    if strategy == "pmap" and n_processes == 1:
         _devices(_record_jax.cpu_devices(), None)
     if strategy == "auto":
-        strategy = "pmap" if n_devices > 1 else "vmap"
-        logger.info("strategy 'auto': %d CPU devices, using '%s'", n_devices, strategy)
+        strategy = "pmap" if n_devices > 1 or n_processes > 1 else "vmap"
+        several = f"{n_processes} processes, this one with " if n_processes > 1 else ""
+        logger.info("strategy 'auto': %s%d CPU devices, using '%s'", several, n_devices, strategy)
     return strategy
+
+
+def _over_processes(strategy: str) -> bool:
+    """Return whether the strategy shares work between the processes of `jax.distributed`."""
+    if strategy not in ("auto", "pmap") or not is_distributed():
+        return False
+    from phasic import _record_jax
+
+    return _record_jax.process_count() > 1
 
 
 def record(
@@ -309,12 +233,21 @@ def record(
     if strategy != "auto":
         strategy = resolve_strategy(strategy)
     batch = Batch(dict(units), strategy, cache, logging.INFO if verbose else logging.DEBUG)
-    batch.check()
-    batch.look_up(announce)
-    if batch.waiting():
+    together = _over_processes(strategy)
+    fault = None
+    try:
+        batch.check()
+        batch.look_up(announce)
+    except (TypeError, ValueError) as error:
+        if not together:
+            raise
+        fault = error
+    if together or batch.waiting():
         batch.strategy = resolve_strategy(strategy) if strategy == "auto" else strategy
         try:
-            if batch.strategy == "sequential":
+            if together:
+                _record_over_processes(batch, n_workers, fault)
+            elif batch.strategy == "sequential":
                 _record_sequential(batch)
             else:
                 _record_through_jax(batch, n_workers)

@@ -1,0 +1,212 @@
+"""Recording shared by the processes of `jax.distributed`: each ends with every trace it asked for.
+
+1. Every process says which units it lacks, then which of all of these its cache holds.
+2. What nobody holds is dealt out, longest text first, to the process whose devices have the least
+   to do. All know the same, so all deal alike. Each records its share and caches it.
+3. The bytes, or what went wrong, are gathered.
+
+A process takes part in exactly three exchanges whatever fails in it, because another one that
+waits in a collective cannot be told. A failure is part of the message, and then every process
+raises. A process that has ended ends the exchange of the others with an error.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from phasic._batch import Batch, Failure, load_trace
+
+# Messages are gathered in pieces of at most this many bytes a process, padded to powers of two so
+# that XLA compiles few sizes.
+_MAX_PIECE, _MIN_PIECE = 1 << 24, 1 << 10
+_LENGTHS = struct.Struct("<QQ")  # of the fields (JSON) and of the data
+
+# Collectives of several threads could meet in another order elsewhere.
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one process says in one exchange."""
+
+    fields: dict[str, Any]
+    data: bytes
+
+
+def _gather_bytes(content: bytes) -> list[bytes]:
+    """Return every process's ``content``, in the order of the processes."""
+    size = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
+    rows = multihost_utils.process_allgather(size)
+    sizes = [int.from_bytes(row.tobytes(), "little") for row in rows]
+    longest = max(sizes)
+    width = min(_MAX_PIECE, max(_MIN_PIECE, 1 << max(longest - 1, 0).bit_length()))
+    parts: list[list[bytes]] = [[] for _ in sizes]
+    for start in range(0, longest, width):
+        piece = np.zeros(width, np.uint8)
+        own = content[start : start + width]
+        piece[: len(own)] = np.frombuffer(own, np.uint8)
+        for part, row in zip(parts, multihost_utils.process_allgather(piece), strict=True):
+            part.append(row.tobytes())
+    return [b"".join(part)[:size] for part, size in zip(parts, sizes, strict=True)]
+
+
+def exchange(step: str, fields: dict[str, Any], data: bytes = b"") -> list[Message]:
+    """Send ``fields`` (JSON) and ``data`` to every process; return all messages in their order.
+
+    Raises
+    ------
+    RuntimeError
+        If a process has ended, did not come in JAX's time limits, or came with another step.
+    """
+    text = json.dumps({"phasic step": step, **fields}).encode()
+    me, n = jax.process_index(), jax.process_count()
+    where = f"strategy 'pmap': process {me} of {n}, step '{step}'"
+    try:
+        contents = _gather_bytes(_LENGTHS.pack(len(text), len(data)) + text + data)
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(
+            f"{where}: lost the other processes: {error}. One of them has ended, or did not make "
+            "the same call in JAX's time limits (30 s the first time that processes meet, 30 min "
+            "later); see its output. What was recorded here is cached. Strategies 'vmap' and "
+            "'sequential' need no other process."
+        ) from error
+    messages = []
+    for sender, content in enumerate(contents):
+        try:
+            n_text, n_data = _LENGTHS.unpack_from(content)
+            given = json.loads(content[_LENGTHS.size : _LENGTHS.size + n_text])
+            theirs = given.pop("phasic step")
+        except (struct.error, ValueError, AttributeError, KeyError, TypeError):
+            theirs = "something that is not from phasic"
+        if theirs != step:
+            raise RuntimeError(
+                f"{where}: process {sender} sent '{theirs}'; all processes must make the same "
+                "calls in the same order"
+            )
+        messages.append(Message(given, content[len(content) - n_data :]))
+    return messages
+
+
+def deal(
+    sizes: dict[str, int], wanted_by: Sequence[set[str]], n_devices: Sequence[int]
+) -> dict[str, int]:
+    """Return the process that records each unit: the one whose devices have the least to do.
+
+    Parameters
+    ----------
+    sizes : dict of str to int
+        Length of each unit's text.
+    wanted_by : sequence of set of str
+        The units that each process has the text of.
+    n_devices : sequence of int
+        Devices of each process.
+    """
+    load = [0] * len(n_devices)
+    dealt = {}
+    for digest in sorted(sizes, key=lambda d: (-sizes[d], d)):
+        able = [p for p, wanted in enumerate(wanted_by) if digest in wanted]
+        chosen = min(able, key=lambda p: ((load[p] + sizes[digest]) / n_devices[p], p))
+        load[chosen] += sizes[digest]
+        dealt[digest] = chosen
+    return dealt
+
+
+def _agree(batch: Batch, lacking: dict[str, int], n_devices: int) -> dict[str, int]:
+    """Return for every unit that some process lacks the process that provides its trace.
+
+    ``lacking`` has the lengths of the texts of those that this process lacks.
+    """
+    needs = [m.fields for m in exchange("needs", {"units": lacking, "devices": n_devices})]
+    sizes: dict[str, int] = {}
+    for fields in needs:
+        for digest, size in fields["units"].items():
+            sizes[digest] = max(size, sizes.get(digest, 0))
+    for digest in sorted(sizes.keys() - batch.units.keys()):
+        trace = load_trace(batch.cache, digest)
+        if trace is not None:
+            batch.traces[digest] = trace
+    held = [d for d in sorted(sizes) if d in batch.traces]
+    provider: dict[str, int] = {}
+    for process, message in enumerate(exchange("holds", {"digests": held})):
+        for digest in message.fields["digests"]:
+            provider.setdefault(digest, process)
+    left = {digest: size for digest, size in sizes.items() if digest not in provider}
+    wanted_by = [set(fields["units"]) for fields in needs]
+    return provider | deal(left, wanted_by, [fields["devices"] for fields in needs])
+
+
+def _results(batch: Batch, share: Sequence[str], fault: BaseException | None) -> list[Message]:
+    """Gather what became of all units."""
+    payloads = {d: batch.traces[d].to_bytes() for d in share if d in batch.traces}
+    fields = {
+        "traces": [[digest, len(payload)] for digest, payload in payloads.items()],
+        "failures": [[d, f.size, str(f.cause)] for d, f in batch.failures.items()],
+        "unfinished": sum(d not in batch.traces and d not in batch.failures for d in share),
+        "fault": None if fault is None else f"{type(fault).__name__}: {fault}",
+    }
+    return exchange("results", fields, b"".join(payloads.values()))
+
+
+def _take_in(batch: Batch, sender: int, message: Message) -> None:
+    """Decode what another process recorded, if it is needed here, and note what it failed at."""
+    start = 0
+    for digest, size in message.fields["traces"]:
+        if digest in batch.units and digest not in batch.traces:
+            batch.receive(digest, message.data[start : start + size], f" in process {sender}")
+        start += size
+    for digest, size, cause in message.fields["failures"]:
+        failure = Failure(ValueError(cause), size, f" in process {sender}")
+        batch.failures.setdefault(digest, failure)
+
+
+def record_together(
+    batch: Batch,
+    n_devices: int,
+    record_share: Callable[[list[str]], None],
+    fault: BaseException | None = None,
+) -> None:
+    """Complete ``batch`` together with the other processes; ``record_share`` records units here.
+
+    With a ``fault`` this process takes part without recording, so that all learn of it.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes lost each other, or one could not record its share.
+    """
+    lacking = {} if fault else {digest: len(text) for digest, text in batch.waiting()}
+    with _one_at_a_time:
+        provider = _agree(batch, lacking, n_devices)
+        share = [d for d, process in provider.items() if process == jax.process_index()]
+        try:
+            if fault is None:
+                record_share([d for d in share if d not in batch.traces])
+        except BaseException as error:
+            fault = error
+        messages = _results(batch, share, fault)
+    if fault is not None:
+        raise fault
+    stopped = []
+    for sender, message in enumerate(messages):
+        if sender != jax.process_index():
+            _take_in(batch, sender, message)
+        if message.fields["fault"] or message.fields["unfinished"]:
+            why = message.fields["fault"] or "it was interrupted"
+            stopped.append(f"process {sender} left {message.fields['unfinished']} units: {why}")
+    if stopped:
+        raise RuntimeError(
+            f"strategy 'pmap' over {len(messages)} processes: {'; '.join(stopped)}. What was "
+            "recorded is in the caches; the same call goes on from there."
+        )
+
+
+__all__ = ["Message", "deal", "exchange", "record_together"]
