@@ -3,6 +3,7 @@
 1. Units are looked up in the cache first; the rest is ordered longest text first.
 2. `sequential` records one after another; `vmap` and `pmap` hand the batch to XLA custom calls.
    With several processes of `jax.distributed`, `pmap` shares the batch between all of them.
+   An executor takes the place of a strategy.
 3. Whatever was finished is decoded, cached and kept, also when other units failed or the caller
    pressed Ctrl-C, which stops before the next component.
 """
@@ -13,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -149,6 +151,42 @@ def _threads_each(devices: list[Any]) -> int:
     return thread_count(None) or max(1, _n_cores() // len(devices))
 
 
+def _record_on_executor(batch: Batch, executor: Executor) -> None:
+    from phasic._record_executor import ExecutorRun
+
+    run = ExecutorRun(batch, executor)
+    _run_interruptibly(run.work, run.stop)
+
+
+def check_executor(executor: Executor | None, strategy: str, n_workers: int | None) -> None:
+    """Raise unless ``executor`` is None or an executor that stands for the strategy.
+
+    Raises
+    ------
+    TypeError
+        If it is no `concurrent.futures.Executor`.
+    ValueError
+        If a strategy or a number of workers is asked for as well.
+    """
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            f"executor is of type {type(executor).__name__}, expected a "
+            "concurrent.futures.Executor (of Dask: Client.get_executor())"
+        )
+    if strategy != "auto":
+        raise ValueError(
+            f"strategy is {strategy!r} and an executor is given, which takes the place of a "
+            "strategy; leave out one of them"
+        )
+    if n_workers is not None:
+        raise ValueError(
+            f"n_workers is {n_workers!r} and an executor is given, which has its own workers; "
+            "leave out one of them"
+        )
+
+
 def _n_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -222,6 +260,7 @@ def record(
     n_workers: int | None = None,
     verbose: bool = False,
     announce: bool = True,
+    executor: Executor | None = None,
 ) -> dict[str, _core.Trace]:
     """Return the traces of all units, in their order; see the module's docstring.
 
@@ -230,10 +269,13 @@ def record(
     """
     if n_workers is not None and (type(n_workers) is not int or n_workers < 1):
         raise ValueError(f"n_workers is {n_workers!r}, expected an integer >= 1 or None")
-    if strategy != "auto":
+    check_executor(executor, strategy, n_workers)
+    if executor is not None:
+        strategy = type(executor).__name__
+    elif strategy != "auto":
         strategy = resolve_strategy(strategy)
     batch = Batch(dict(units), strategy, cache, logging.INFO if verbose else logging.DEBUG)
-    together = _over_processes(strategy)
+    together = executor is None and _over_processes(strategy)
     fault = None
     try:
         batch.check()
@@ -247,6 +289,8 @@ def record(
         try:
             if together:
                 _record_over_processes(batch, n_workers, fault)
+            elif executor is not None:
+                _record_on_executor(batch, executor)
             elif batch.strategy == "sequential":
                 _record_sequential(batch)
             else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,6 +185,7 @@ def compute_missing_traces_parallel(
     n_workers: int | None = None,
     *,
     cache_dir: CacheLike = None,
+    executor: Executor | None = None,
 ) -> dict[str, Trace]:
     """Return the traces of all work units; those the cache lacks are recorded and cached.
 
@@ -194,7 +196,9 @@ def compute_missing_traces_parallel(
     strategy : str
         ``sequential``: one after another. ``vmap``: one native call, many threads. ``pmap``: one
         native call a device, at the same time. ``auto``: pmap with several devices, else vmap, and
-        sequential without JAX. All give the same bytes.
+        sequential without JAX. All give the same bytes. With several processes of
+        `jax.distributed`, pmap and auto share the work between all of them, and all must make the
+        same call.
     min_size : int
         Accepted so that all functions here take the same options; every given unit is recorded.
     verbose : bool
@@ -204,21 +208,27 @@ def compute_missing_traces_parallel(
         ``PHASIC_NUM_THREADS``.
     cache_dir : path or TraceCache, optional
         The cache; without it ``PHASIC_CACHE_DIR``, else the user's cache folder.
+    executor : concurrent.futures.Executor, optional
+        Records in the place of a strategy: texts go out, bytes come back and are cached here. Its
+        workers need phasic, but neither JAX nor the cache.
 
     Raises
     ------
     ValueError
-        If the strategy is unknown.
+        If the strategy is unknown, or an executor is given with a strategy or ``n_workers``.
     ImportError
         If vmap or pmap is asked for without JAX.
     RuntimeError
         If pmap is asked for with one device, or a unit fails; the other units' traces are cached.
+        If other processes are to take part and one has ended or was interrupted.
 
     Notes
     -----
     Ctrl-C stops before the next component; what was finished is in the cache.
     """
-    return record(work_units, strategy, as_cache(cache_dir), n_workers, verbose)
+    return record(
+        work_units, strategy, as_cache(cache_dir), n_workers, verbose, executor=executor
+    )
 
 
 def stitch_scc_traces(scc_decomposition: SccDecomposition, traces: Mapping[str, Trace]) -> Trace:
@@ -283,6 +293,7 @@ def get_trace_hierarchical(
     n_workers: int | None = None,
     *,
     cache_dir: CacheLike = None,
+    executor: Executor | None = None,
 ) -> Trace:
     """Return the trace of a graph: components from the cache or recorded, then linked.
 
@@ -300,7 +311,9 @@ def get_trace_hierarchical(
     """
     found = _decompose(graph, param_length, min_size, cache_dir)
     units, hits = _look_up(found, verbose)
-    recorded = record(units, strategy, found.cache, n_workers, verbose, announce=False)
+    recorded = record(
+        units, strategy, found.cache, n_workers, verbose, announce=False, executor=executor
+    )
     return _core.link(found.core, hits | recorded, min_size)
 
 

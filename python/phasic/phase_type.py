@@ -9,6 +9,7 @@ those of the other arguments, and they come first in the result. ``rewards`` is 
 from __future__ import annotations
 
 import operator
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Self
 
@@ -41,13 +42,16 @@ class PhaseType:
         Components with fewer vertices are recorded anew rather than cached. No number depends on
         it.
     strategy : str
-        How missing traces are recorded: ``auto``, ``vmap``, ``pmap`` or ``sequential``.
+        How missing traces are recorded: ``auto``, ``vmap``, ``pmap`` or ``sequential``; see
+        `phasic.hierarchical_trace_cache.compute_missing_traces_parallel`.
     cache_dir : path or TraceCache, optional
         The cache; without it ``PHASIC_CACHE_DIR``, else the user's cache folder.
     threads : int, optional
         Native threads of one evaluation; takes precedence over ``options.threads``.
     options : EvaluationOptions, optional
         Threads, truncation error, work budget and kernel.
+    executor : concurrent.futures.Executor, optional
+        Records missing traces in the place of a strategy.
 
     Raises
     ------
@@ -87,9 +91,14 @@ class PhaseType:
         cache_dir: CacheLike = None,
         threads: int | None = None,
         options: EvaluationOptions | None = None,
+        executor: Executor | None = None,
     ) -> None:
         trace = get_trace_hierarchical(
-            graph, min_size=min_size, strategy=strategy, cache_dir=cache_dir
+            graph,
+            min_size=min_size,
+            strategy=strategy,
+            cache_dir=cache_dir,
+            executor=executor,
         )
         options = options or EvaluationOptions()
         self._set_up(
