@@ -1,6 +1,6 @@
 """The disk cache: opaque bytes by digest, in one folder that any number of processes may share.
 
-1. An entry is one file ``<digest>.1.trace`` (1 is the major number of the format): magic, format
+1. An entry is one file ``<digest>.2.trace`` (2 is the major number of the format): magic, format
    major.minor, digest, payload length, checksum (BLAKE2b-256 of all other bytes), payload.
 2. It is written to a unique temporary name in the same folder, synced, and renamed over the final
    name, so a reader sees a whole entry or none.
@@ -40,7 +40,7 @@ CACHE_DIR_VARIABLE = "PHASIC_CACHE_DIR"
 DEFAULT_MAX_BYTES = 1 << 30
 
 _MAGIC = b"PHASICTR"
-_MAJOR = 1
+_MAJOR = 2
 _MINOR = 0
 _HEADER = struct.Struct("<8sHH32sQ")  # magic, major, minor, digest, payload length
 _CHECKSUM_BYTES = 32

@@ -2,6 +2,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <vector>
 
@@ -58,6 +59,24 @@ std::vector<std::vector<char>> closure(const Graph& graph) {
   return reach;
 }
 
+// The edges among the given vertices, row i that of vertices[i].
+Pattern pattern_of_vertices(const Graph& graph, const std::vector<std::int32_t>& vertices) {
+  Pattern result;
+  result.row_begin.push_back(0);
+  for (const std::int32_t v : vertices) {
+    for (Index i = 0; i < ssize(vertices); ++i) {
+      const std::int32_t z = vertices[at(i)];
+      const auto first = graph.target.begin() + graph.row_begin[at(v)];
+      const auto last = graph.target.begin() + graph.row_begin[at(Index{v} + 1)];
+      if (z != v && std::find(first, last, z) != last) {
+        result.column.push_back(static_cast<std::int32_t>(i));
+      }
+    }
+    result.row_begin.push_back(static_cast<std::int32_t>(result.column.size()));
+  }
+  return result;
+}
+
 void check_against_closure(const GraphPtr& graph) {
   const Decomposition result = decompose(graph);
   const auto reach = closure(*graph);
@@ -78,7 +97,7 @@ void check_against_closure(const GraphPtr& graph) {
   for (Index c = 0; c < ssize(result.components); ++c) {
     const Component& component = result.components[at(c)];
     covered += component.vertices.size();
-    BOOST_TEST(std::is_sorted(component.vertices.begin(), component.vertices.end()));
+    BOOST_CHECK(pattern_of_vertices(*graph, component.vertices) == component.pattern);
     BOOST_CHECK_NO_THROW(validate_pattern(component.pattern));
     const GraphPtr alone = component_graph(result, c);
     BOOST_CHECK(pattern_of_component_graph(*alone) == component.pattern);
@@ -138,9 +157,49 @@ BOOST_AUTO_TEST_CASE(the_digest_is_that_of_the_pattern_alone) {
   BOOST_TEST(result.components[0].digest.size() == 64U);
   // Changing this digest makes every stored trace useless: raise the trace format version with it.
   BOOST_TEST(result.components[0].digest ==
-             "1692b567234bda3225c8a959327e9b06dd62488f019947ebe19746c9c178d623");
+             "5330ff92858328d8801bd198a3f87490a0ebfefee9f64ee5a90e4440ad07d251");
   BOOST_TEST(pattern_digest(pattern({0, 0}, {})) ==
-             "202b6c8fe3bdb03f4abe0ecd998baf8b9fcf1a0a04861d13a98bcb0d3640bc1f");
+             "2e63c9c7536e9237298d14a1e4c5301db3e5ab1171b54c9245fc4db2e904e256");
+}
+
+BOOST_AUTO_TEST_CASE(isomorphic_components_share_pattern_and_digest) {
+  std::mt19937 generator(17);
+  // 1..6 -> 7..12: one pattern of 6 vertices, its vertices numbered anew in the second component.
+  const std::vector<std::pair<Index, Index>> edges = {{1, 2}, {2, 3}, {3, 1}, {3, 4}, {4, 5},
+                                                      {5, 6}, {6, 1}, {2, 5}, {5, 2}};
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::vector<Index> image = {7, 8, 9, 10, 11, 12};
+    std::shuffle(image.begin(), image.end(), generator);
+    std::vector<std::array<double, 3>> rows;
+    for (const auto& [u, v] : edges) {
+      rows.push_back({double(u), double(v), 0.5});
+      rows.push_back({double(image[at(u - 1)]), double(image[at(v - 1)]), 0.25});
+    }
+    rows.push_back({4.0, 9.0, 1.0});
+    std::vector<double> flat;
+    for (const auto& row : rows) flat.insert(flat.end(), row.begin(), row.end());
+    const GraphPtr graph = graph_of(13, flat);
+    const Decomposition result = decompose(graph);
+    BOOST_REQUIRE(ssize(result.components) == 2);
+    BOOST_TEST(result.components[0].digest == result.components[1].digest);
+    BOOST_CHECK(result.components[0].pattern == result.components[1].pattern);
+    for (const Component& component : result.components) {
+      BOOST_CHECK(pattern_of_vertices(*graph, component.vertices) == component.pattern);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_component_beyond_2000_vertices_keeps_the_order_of_the_graph) {
+  for (const Index n : {2000, 2001}) {
+    std::vector<double> edges;  // a cycle over all vertices that jumps, so that no order is natural
+    for (Index v = 0; v < n; ++v) {
+      edges.insert(edges.end(), {double(1 + v), double(1 + (v + 7) % n), 1.0});
+    }
+    const Decomposition result = decompose(graph_of(n + 1, edges));
+    BOOST_REQUIRE(ssize(result.components) == 1);
+    const std::vector<std::int32_t>& vertices = result.components[0].vertices;
+    BOOST_TEST(std::is_sorted(vertices.begin(), vertices.end()) == (n > 2000));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_component_graph_carries_all_exits_in_one_vertex) {

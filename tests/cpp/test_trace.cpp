@@ -129,7 +129,8 @@ BOOST_AUTO_TEST_CASE(bit_matrices_and_lists_give_the_same_trace_of_a_large_ring)
 }
 
 BOOST_AUTO_TEST_CASE(a_component_beyond_the_budget_is_refused) {
-  const Pattern pattern = random_pattern(30, 0.9, 1);
+  const Decomposition decomposition = decompose(patterns::model_of(random_pattern(30, 0.9, 1)));
+  const Pattern& pattern = decomposition.components[0].pattern;
   const ComponentTracePtr trace = record_component(pattern);
   RecordOptions options;
   options.max_operations = static_cast<double>(trace->n_operations);
@@ -139,7 +140,6 @@ BOOST_AUTO_TEST_CASE(a_component_beyond_the_budget_is_refused) {
                                           "max_operations"};
   throws([&] { (void)record_component(pattern, options); }, ErrorCode::budget, words);
   throws([&] { (void)decode_component(encode(*trace), options); }, ErrorCode::budget, words);
-  const Decomposition decomposition = decompose(patterns::model_of(pattern));
   throws([&] { (void)link(decomposition, {}, 31, options); }, ErrorCode::budget, words);
   throws(
       [&] {

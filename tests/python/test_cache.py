@@ -23,7 +23,7 @@ PAYLOAD = bytes(range(256)) * 3
 
 
 def entry(folder: Path, digest: str = DIGEST) -> Path:
-    return folder / f"{digest}.1.trace"
+    return folder / f"{digest}.2.trace"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_stored_bytes_come_back_and_are_counted(cache: TraceCache) -> None:
     assert cache.load(DIGEST) == b""
     assert cache.load(OTHER) is None
     assert cache.counts == CacheCounts(hits=2, misses=2, damaged=0)
-    assert [path.name for path in cache.folder.iterdir()] == [f"{DIGEST}.1.trace"]
+    assert [path.name for path in cache.folder.iterdir()] == [f"{DIGEST}.2.trace"]
 
 
 def test_every_changed_bit_and_every_missing_byte_is_found() -> None:

@@ -71,7 +71,7 @@ def run(cache: TraceCache, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def entry(cache: TraceCache, digest: str) -> Path:
-    return cache.folder / f"{digest}.1.trace"
+    return cache.folder / f"{digest}.2.trace"
 
 
 def run_json(run: Run, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -101,10 +101,10 @@ def temporary(cache: TraceCache, process: int, used: float | None = None) -> Pat
 
 def test_info_counts_what_is_there(cache: TraceCache, run: Run) -> None:
     size = sum(path.stat().st_size for path in cache.folder.iterdir())
-    (cache.folder / f"{FLAWED}.2.trace").write_bytes(b"of the future")
+    (cache.folder / f"{FLAWED}.3.trace").write_bytes(b"of the future")
     (cache.folder / "notes.txt").write_text("not the cache's")
     temporary(cache, 1)
-    os.utime(cache.folder / f"{FLAWED}.2.trace", (1001, 1001))
+    os.utime(cache.folder / f"{FLAWED}.3.trace", (1001, 1001))
     status, found = run_json(run, "info")
     assert status == 0
     assert found == {
@@ -243,10 +243,10 @@ def test_damage_that_cannot_be_moved_is_said_to_stay(
 def test_verify_tells_apart_what_it_cannot_judge(
     cache: TraceCache, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cache.folder / f"{FLAWED}.2.trace").write_bytes(b"of the future")
+    (cache.folder / f"{FLAWED}.3.trace").write_bytes(b"of the future")
     status, found = run_json(run, "verify", "--quarantine")
     assert (status, found["other_format"], found["damaged"]) == (0, 1, [])
-    assert (cache.folder / f"{FLAWED}.2.trace").exists()
+    assert (cache.folder / f"{FLAWED}.3.trace").exists()
 
     make_reading_raise(monkeypatch, OSError(5, "Input/output error"))
     status, found = run_json(run, "verify", "--quarantine")
@@ -310,7 +310,7 @@ def test_clear_deletes_what_the_cache_made_and_nothing_else(
 ) -> None:
     damage(cache, traces)
     run("verify", "--quarantine")
-    (cache.folder / f"{FLAWED}.2.trace").write_bytes(b"")
+    (cache.folder / f"{FLAWED}.3.trace").write_bytes(b"")
     mine = cache.folder / "notes.tmp"
     mine.write_text("kept")
     live, dead = temporary(cache, 1), temporary(cache, 2, used=0.0)
@@ -355,7 +355,7 @@ def test_clear_asks_on_a_terminal(
 
 
 def test_a_file_that_stays_is_an_error(cache: TraceCache, run: Run) -> None:
-    (cache.folder / f"{FLAWED}.1.trace").mkdir()
+    (cache.folder / f"{FLAWED}.2.trace").mkdir()
     status, out, err = run("clear", "--yes")
     assert (status, out) == (2, "")
     assert err.startswith("phasic: error: deleted 3 files, ")

@@ -95,9 +95,9 @@ def test_a_damaged_entry_is_a_unit_again(
 ) -> None:
     traces = compute_missing_traces_parallel(units)
     digest, other, *_ = units
-    path = empty_cache_dir / f"{digest}.1.trace"
+    path = empty_cache_dir / f"{digest}.2.trace"
     path.write_bytes(path.read_bytes()[:-1])
-    swapped = empty_cache_dir / f"{other}.1.trace"
+    swapped = empty_cache_dir / f"{other}.2.trace"
     cache = phasic.TraceCache(empty_cache_dir)
     cache.store(other, traces[digest].to_bytes())  # intact bytes of another trace
     with caplog.at_level(logging.WARNING, "phasic"):
@@ -184,7 +184,7 @@ def test_one_unit_by_itself(units: dict[str, str], empty_cache_dir: Path) -> Non
     digest, text = next(iter(units.items()))
     found, trace = compute_trace_work_unit((digest, text))
     assert found == trace.digest == digest
-    assert (empty_cache_dir / f"{digest}.1.trace").exists()
+    assert (empty_cache_dir / f"{digest}.2.trace").exists()
     again, cached = compute_trace_work_unit((digest, "not read any more"))
     assert again == digest and cached.to_bytes() == trace.to_bytes()
     with pytest.raises(RuntimeError, match=f"recording work unit {'0' * 64}"):

@@ -24,7 +24,7 @@ struct Pattern {
 };
 
 // Part of the digest; equals kTraceFormatMajor, since equal digest means equal trace.
-inline constexpr int kPatternFormat = 1;
+inline constexpr int kPatternFormat = 2;
 
 // Digest of (trace format version, pattern): the cache key.
 [[nodiscard]] std::string pattern_digest(const Pattern& pattern);
@@ -33,7 +33,9 @@ inline constexpr int kPatternFormat = 1;
 void validate_pattern(const Pattern& pattern);
 
 struct Component {
-  std::vector<std::int32_t> vertices;  // graph vertices in canonical order: row i of the pattern
+  // Graph vertices in canonical order: row i of the pattern. Isomorphic components have one pattern,
+  // hence one digest, up to the limits of src/scc/canonical.h on size and symmetry.
+  std::vector<std::int32_t> vertices;
   Pattern pattern;
   std::string digest;
 };

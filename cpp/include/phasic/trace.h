@@ -17,7 +17,7 @@
 
 namespace phasic {
 
-inline constexpr int kTraceFormatMajor = 1;
+inline constexpr int kTraceFormatMajor = 2;
 inline constexpr int kTraceFormatMinor = 0;
 
 struct RecordOptions {

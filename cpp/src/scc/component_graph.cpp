@@ -1,6 +1,7 @@
 // A component as a graph of its own, and its pattern read back: the content of a work unit.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/text.h"
 #include "phasic/scc.h"
@@ -33,6 +34,8 @@ class ComponentWriter {
   const std::vector<std::int32_t>& component_of_;
   const Index index_;
   const std::int32_t exit_vertex_;
+  std::vector<std::pair<std::int32_t, std::int32_t>> row_of_;  // (vertex, row), by vertex
+  std::vector<std::pair<std::int32_t, Index>> internal_;       // (target, edge) of the row at hand
   std::shared_ptr<Graph> result_ = std::make_shared<Graph>();
   // The exits of the row at hand, added up.
   bool exit_has_constant_ = false, exit_has_param_ = false;
@@ -46,7 +49,12 @@ ComponentWriter::ComponentWriter(const Decomposition& decomposition, Index index
       component_of_(decomposition.component_of),
       index_(index),
       exit_vertex_(narrow32(ssize(component_.vertices) + 1, "vertices of one component")),
-      exit_coefficients_(at(graph_.param_length), 0.0) {}
+      exit_coefficients_(at(graph_.param_length), 0.0) {
+  for (Index i = 0; i < ssize(component_.vertices); ++i) {
+    row_of_.emplace_back(component_.vertices[at(i)], static_cast<std::int32_t>(i + 1));
+  }
+  std::sort(row_of_.begin(), row_of_.end());
+}
 
 void ComponentWriter::write_states() {
   result_->states.assign(at(graph_.state_length), 0);
@@ -102,16 +110,18 @@ void ComponentWriter::append_exit() {
 }
 
 void ComponentWriter::write_row(std::int32_t vertex) {
-  const std::vector<std::int32_t>& vertices = component_.vertices;
+  internal_.clear();
   for (Index e = graph_.row_begin[at(vertex)]; e < graph_.row_begin[at(Index{vertex} + 1)]; ++e) {
     const std::int32_t z = graph_.target[at(e)];
-    if (component_of_[at(z)] != index_) {
+    if (component_of_[at(z)] == index_) {
+      const auto found = std::lower_bound(row_of_.begin(), row_of_.end(), std::make_pair(z, 0));
+      internal_.emplace_back(found->second, e);
+    } else {
       add_to_exit(e);
-      continue;
     }
-    const auto position = std::lower_bound(vertices.begin(), vertices.end(), z);
-    append_internal(e, static_cast<std::int32_t>(position - vertices.begin()) + 1);
   }
+  std::sort(internal_.begin(), internal_.end());
+  for (const auto& [target, edge] : internal_) append_internal(edge, target);
   append_exit();
   result_->row_begin.push_back(result_->n_edges());
 }

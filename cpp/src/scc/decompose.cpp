@@ -3,13 +3,18 @@
 // 1. A vertex with an edge to another vertex is transient; the starting vertex is not.
 // 2. Depth-first search with an explicit stack; a vertex whose low link is its own number closes a
 //    component, which is then on top of the component stack. Components close sinks first.
-// 3. Inside a component the vertices keep graph order, which makes the canonical order.
-// 4. The pattern of each component is read off the rows, and hashed.
+// 3. The pattern of each component is read off the rows, its vertices are put into canonical order
+//    (canonical.h), so that isomorphic components have one pattern, and it is hashed. A component
+//    that is too large for that keeps the order of the graph.
 //
 // Source: R. Tarjan, Depth-first search and linear graph algorithms, SIAM J. Comput. 1 (1972).
 #include <algorithm>
+#include <numeric>
+#include <unordered_map>
 
 #include "phasic/scc.h"
+#include "scc/canonical.h"
+#include "scc/pattern.h"
 
 namespace phasic {
 namespace {
@@ -119,6 +124,56 @@ Pattern read_pattern(const Decomposition& decomposition, Index index,
   return pattern;
 }
 
+// Puts components into canonical order and names them. A pattern met before, in the same order, is not
+// searched again.
+class Namer {
+ public:
+  void name(Component& component) {
+    const auto [entry, is_new] = known_.try_emplace(component.pattern);
+    Named& named = entry->second;
+    if (is_new) find(component.pattern, named);
+    std::vector<std::int32_t> vertices;
+    vertices.reserve(named.order.size());
+    for (const std::int32_t row : named.order) vertices.push_back(component.vertices[at(row)]);
+    component.vertices = std::move(vertices);
+    component.pattern = named.pattern;
+    component.digest = named.digest;
+  }
+
+ private:
+  struct Named {
+    std::vector<std::int32_t> order;  // canonical row i is row order[i] of the pattern as it was met
+    Pattern pattern;
+    std::string digest;
+  };
+  struct Hash {
+    std::size_t operator()(const Pattern& pattern) const noexcept {
+      std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a on whole numbers
+      for (const std::int32_t x : pattern.row_begin) hash = (hash ^ static_cast<std::uint32_t>(x)) * 0x100000001b3U;
+      for (const std::int32_t x : pattern.column) hash = (hash ^ static_cast<std::uint32_t>(x)) * 0x100000001b3U;
+      return static_cast<std::size_t>(hash);
+    }
+  };
+
+  void find(const Pattern& pattern, Named& named) {
+    named.order.resize(at(pattern.n()));
+    std::iota(named.order.begin(), named.order.end(), 0);
+    named.pattern = pattern;
+    // Of one or two vertices there is one pattern only.
+    if (pattern.n() > 2 && pattern.n() <= detail::kMaxCanonicalVertices) {
+      const std::vector<std::int32_t> order = canoniser_.order(pattern);
+      named.pattern = detail::permuted(pattern, order);
+      const std::vector<std::int32_t> banded = detail::banded_order(named.pattern);
+      named.pattern = detail::permuted(named.pattern, banded);
+      for (std::size_t i = 0; i < order.size(); ++i) named.order[i] = order[at(banded[i])];
+    }
+    named.digest = pattern_digest(named.pattern);
+  }
+
+  detail::Canoniser canoniser_;
+  std::unordered_map<Pattern, Named, Hash> known_;
+};
+
 }  // namespace
 
 Decomposition decompose(GraphPtr graph) {
@@ -126,10 +181,11 @@ Decomposition decompose(GraphPtr graph) {
   result.graph = std::move(graph);
   Search(*result.graph).run(result.components, result.component_of);
   std::vector<std::int32_t> row_of(at(result.graph->n_vertices()), -1);
+  Namer namer;
   for (Index c = 0; c < ssize(result.components); ++c) {
     Component& component = result.components[at(c)];
     component.pattern = read_pattern(result, c, row_of);
-    component.digest = pattern_digest(component.pattern);
+    namer.name(component);
   }
   return result;
 }

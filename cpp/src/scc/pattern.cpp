@@ -1,9 +1,11 @@
-// The pattern of a component: its digest, and the checks on one that was read.
+// The pattern of a component: its digest, its other forms, and the checks on one that was read.
+#include "scc/pattern.h"
+
+#include <algorithm>
 #include <string>
 
 #include "base/text.h"
 #include "phasic/digest.h"
-#include "phasic/scc.h"
 
 namespace phasic {
 namespace {
@@ -31,6 +33,23 @@ Index count_reached(const std::vector<std::int32_t>& row_begin,
   return reached;
 }
 
+void check_row(const Pattern& pattern, Index v) {
+  std::int32_t previous = -1;
+  for (std::int32_t e = pattern.row_begin[at(v)]; e < pattern.row_begin[at(v + 1)]; ++e) {
+    const std::int32_t z = pattern.column[at(e)];
+    if (z <= previous || z >= pattern.n() || z == v) {
+      fail("pattern row " + number_text(v) + " has column " + number_text(Index{z}) + " after " +
+           number_text(Index{previous}) + ", expected increasing columns below " +
+           number_text(pattern.n()) + " without the row itself");
+    }
+    previous = z;
+  }
+}
+
+}  // namespace
+
+namespace detail {
+
 Pattern transposed(const Pattern& pattern) {
   Pattern result;
   result.row_begin.assign(pattern.row_begin.size(), 0);
@@ -48,20 +67,25 @@ Pattern transposed(const Pattern& pattern) {
   return result;
 }
 
-void check_row(const Pattern& pattern, Index v) {
-  std::int32_t previous = -1;
-  for (std::int32_t e = pattern.row_begin[at(v)]; e < pattern.row_begin[at(v + 1)]; ++e) {
-    const std::int32_t z = pattern.column[at(e)];
-    if (z <= previous || z >= pattern.n() || z == v) {
-      fail("pattern row " + number_text(v) + " has column " + number_text(Index{z}) + " after " +
-           number_text(Index{previous}) + ", expected increasing columns below " +
-           number_text(pattern.n()) + " without the row itself");
+Pattern permuted(const Pattern& pattern, Span<const std::int32_t> order) {
+  std::vector<std::int32_t> row_of(at(pattern.n()));
+  for (Index i = 0; i < pattern.n(); ++i) row_of[at(order[i])] = static_cast<std::int32_t>(i);
+  Pattern result;
+  result.row_begin.reserve(pattern.row_begin.size());
+  result.column.reserve(pattern.column.size());
+  result.row_begin.push_back(0);
+  for (const std::int32_t v : order) {
+    const Index first = ssize(result.column);
+    for (std::int32_t e = pattern.row_begin[at(v)]; e < pattern.row_begin[at(v + 1)]; ++e) {
+      result.column.push_back(row_of[at(pattern.column[at(e)])]);
     }
-    previous = z;
+    std::sort(result.column.begin() + first, result.column.end());
+    result.row_begin.push_back(static_cast<std::int32_t>(result.column.size()));
   }
+  return result;
 }
 
-}  // namespace
+}  // namespace detail
 
 std::string pattern_digest(const Pattern& pattern) {
   Hasher hasher("phasic-component-" + std::to_string(kPatternFormat));
@@ -86,7 +110,7 @@ void validate_pattern(const Pattern& pattern) {
     }
   }
   for (Index v = 0; v < pattern.n(); ++v) check_row(pattern, v);
-  const Pattern reverse = transposed(pattern);
+  const Pattern reverse = detail::transposed(pattern);
   const Index forward = count_reached(begin, pattern.column);
   const Index backward = count_reached(reverse.row_begin, reverse.column);
   if (forward != pattern.n() || backward != pattern.n()) {

@@ -241,25 +241,26 @@ ProgramPtr link(const Decomposition& decomposition, const ComponentTraceMap& tra
   std::string absent;
   Index n_absent = 0;
   for (const Component& component : decomposition.components) {
+    ComponentTracePtr trace;
     const auto given = traces.find(component.digest);
     if (given != traces.end()) {
-      if (!(given->second->pattern == component.pattern)) {
-        fail("the trace given for digest " + component.digest + " was recorded for another pattern (" +
-             std::to_string(given->second->pattern.n()) + " vertices, expected " +
-             std::to_string(component.pattern.n()) + "); record it again");
-      }
-      components.push_back(given->second);
+      trace = given->second;
     } else if (component.pattern.n() < min_size) {
-      ComponentTracePtr& trace = inline_traces[component.digest];
-      if (trace == nullptr) {
-        trace = record_component(component.pattern, options);
+      ComponentTracePtr& known = inline_traces[component.digest];
+      if (known == nullptr) {
+        known = record_component(component.pattern, options);
       }
-      components.push_back(trace);
+      trace = known;
     } else {
       ++n_absent;
       absent += (n_absent <= 5 ? (n_absent > 1 ? ", " : "") + component.digest : "");
-      components.push_back(nullptr);
     }
+    if (trace != nullptr && !(trace->pattern == component.pattern)) {
+      fail("the trace given for digest " + component.digest + " was recorded for another pattern (" +
+           std::to_string(trace->pattern.n()) + " vertices, expected " +
+           std::to_string(component.pattern.n()) + "); record it again");
+    }
+    components.push_back(std::move(trace));
   }
   if (n_absent > 0) {
     throw Error(ErrorCode::missing,
