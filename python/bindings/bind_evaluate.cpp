@@ -190,13 +190,20 @@ void bind_evaluate(py::module_& module) {
              [](const PyTrace& trace) { ProgramRegistry::instance().add(trace.program()); });
   module.def("unregister_program",
              [](const std::string& digest) { ProgramRegistry::instance().remove(digest); });
-  module.def("take_recorded", [](std::int64_t ticket, const std::string& digest) {
-    const Recorded recorded = RecordStore::instance().take(ticket, digest);
-    if (!recorded.ok) {
-      fail(recorded.bytes);
-    }
-    return py::bytes(recorded.bytes);
+  module.def("next_recorded", [](std::int64_t ticket) {
+    const py::gil_scoped_release release;
+    return RecordStore::instance().next(ticket);
   });
+  module.def("take_recorded", [](std::int64_t ticket, const std::string& digest) {
+    Recorded recorded = RecordStore::instance().take(ticket, digest);
+    if (recorded.fault) {
+      std::rethrow_exception(recorded.fault);
+    }
+    auto trace = std::make_shared<PyTrace>();
+    trace->held = std::move(recorded.trace);
+    return std::pair(std::move(trace), py::bytes(recorded.bytes));
+  });
+  module.def("close_recorded", [](std::int64_t ticket) { RecordStore::instance().close(ticket); });
   module.def("stop_recording", [](std::int64_t ticket) { RecordStore::instance().stop(ticket); });
   module.def("drop_recorded", [](std::int64_t ticket) { RecordStore::instance().drop(ticket); });
 }

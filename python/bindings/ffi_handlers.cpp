@@ -140,12 +140,12 @@ ffi::Error record_handler(ffi::Buffer<ffi::U8> json, ffi::Buffer<ffi::S32> lengt
       }
       const std::string_view text(reinterpret_cast<const char*>(json.typed_data()) + row * width,
                                   at(length));
-      recorded.bytes = encode(*record_work_unit(digest, text, RecordOptions{max_operations}));
-      recorded.ok = true;
-    } catch (const std::exception& fault) {
-      recorded.bytes = fault.what();
+      recorded.trace = record_work_unit(digest, text, RecordOptions{max_operations});
+      recorded.bytes = encode(*recorded.trace);
+    } catch (...) {
+      recorded.fault = std::current_exception();
     }
-    status->typed_data()[row] = recorded.ok ? kOk : kFailed;
+    status->typed_data()[row] = recorded.fault ? kFailed : kOk;
     sizes->typed_data()[row] = static_cast<std::int32_t>(recorded.bytes.size());
     RecordStore::instance().put(ticket, digest, std::move(recorded));
   };

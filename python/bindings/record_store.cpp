@@ -11,8 +11,32 @@ RecordStore& RecordStore::instance() {
 }
 
 void RecordStore::put(std::int64_t ticket, const std::string& digest, Recorded&& recorded) {
-  const std::lock_guard lock(mutex_);
-  entries_[{ticket, digest}] = std::move(recorded);
+  {
+    const std::lock_guard lock(mutex_);
+    entries_[{ticket, digest}] = std::move(recorded);
+    finished_[ticket].push_back(digest);
+  }
+  changed_.notify_all();
+}
+
+std::optional<std::string> RecordStore::next(std::int64_t ticket) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !finished_[ticket].empty() || closed_.count(ticket) > 0; });
+  std::deque<std::string>& waiting = finished_[ticket];
+  if (waiting.empty()) {
+    return std::nullopt;
+  }
+  std::string digest = std::move(waiting.front());
+  waiting.pop_front();
+  return digest;
+}
+
+void RecordStore::close(std::int64_t ticket) {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_.insert(ticket);
+  }
+  changed_.notify_all();
 }
 
 Recorded RecordStore::take(std::int64_t ticket, const std::string& digest) {
@@ -30,7 +54,9 @@ Recorded RecordStore::take(std::int64_t ticket, const std::string& digest) {
 void RecordStore::drop(std::int64_t ticket) {
   const std::lock_guard lock(mutex_);
   entries_.erase(entries_.lower_bound({ticket, ""}), entries_.lower_bound({ticket + 1, ""}));
+  finished_.erase(ticket);
   stopped_.erase(ticket);
+  closed_.erase(ticket);
 }
 
 void RecordStore::stop(std::int64_t ticket) {

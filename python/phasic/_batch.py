@@ -17,6 +17,13 @@ from phasic._errors import CacheCorruptionError
 
 logger = logging.getLogger("phasic")
 
+# Threads that write to the cache while others record. A file is synced to the disk, for which the
+# file system makes one writer wait much longer than several at once.
+KEEPERS = 8
+
+# What recording a unit may raise; anything else is no failure of the unit.
+UNIT_ERRORS = (ValueError, RuntimeError, MemoryError)
+
 
 def decode_trace(digest: str, payload: bytes) -> _core.Trace:
     """Return the component trace of ``digest`` that a cache entry's payload encodes.
@@ -102,9 +109,8 @@ class Batch:
         left = [(d, text) for d, text in self.units.items() if d not in settled]
         return sorted(left, key=lambda unit: (-len(unit[1]), unit[0]))
 
-    def keep(self, trace: _core.Trace) -> None:
-        """Take in a recorded trace and cache it."""
-        payload = trace.to_bytes()
+    def keep(self, trace: _core.Trace, payload: bytes) -> None:
+        """Take in a recorded trace and cache its bytes; any number of threads may do so."""
         self.traces[trace.digest] = trace
         stored = self.cache.store(trace.digest, payload)
         logger.log(
@@ -155,4 +161,12 @@ def _size_text(text: str) -> str:
     return f"{n_vertices} vertices, {len(text)} characters of JSON"
 
 
-__all__ = ["Batch", "Failure", "decode_trace", "load_trace", "log_counts"]
+__all__ = [
+    "KEEPERS",
+    "UNIT_ERRORS",
+    "Batch",
+    "Failure",
+    "decode_trace",
+    "load_trace",
+    "log_counts",
+]

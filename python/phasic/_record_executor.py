@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 
 from phasic import _core
-from phasic._batch import Batch, decode_trace
+from phasic._batch import KEEPERS, Batch, decode_trace
 from phasic._errors import CacheCorruptionError
 from phasic._options import RECORD_MAX_OPERATIONS
 
@@ -49,9 +49,10 @@ class ExecutorRun:
                 self._tasks[task] = digest
         if self._stopped:
             self.stop()
-        for task in as_completed(self._tasks):
-            if not (task.cancelled() and self._stopped):
-                self._take_in(self._tasks[task], task)
+        with ThreadPoolExecutor(KEEPERS, "phasic-keep") as pool:
+            kept = [pool.submit(self._take_in, task) for task in as_completed(self._tasks)]
+        for done in kept:
+            done.result()
 
     def stop(self) -> None:
         """Withdraw the tasks that no worker has begun."""
@@ -59,9 +60,11 @@ class ExecutorRun:
         for task in list(self._tasks):
             task.cancel()
 
-    def _take_in(self, digest: str, task: Future[bytes]) -> None:
+    def _take_in(self, task: Future[bytes]) -> None:
+        digest = self._tasks[task]
         if task.cancelled():
-            self._batch.fail(digest, RuntimeError("the executor cancelled the task"))
+            if not self._stopped:
+                self._batch.fail(digest, RuntimeError("the executor cancelled the task"))
             return
         error = task.exception()
         if error is not None:
@@ -73,7 +76,7 @@ class ExecutorRun:
             self._batch.fail(digest, TypeError(f"the executor returned a {found}, expected bytes"))
             return
         try:
-            self._batch.keep(decode_trace(digest, payload))
+            self._batch.keep(decode_trace(digest, payload), payload)
         except CacheCorruptionError as corruption:
             self._batch.fail(digest, corruption)
 

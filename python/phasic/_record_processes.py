@@ -171,7 +171,7 @@ def _take_in(batch: Batch, sender: int, message: Message) -> None:
 def record_together(
     batch: Batch,
     n_devices: int,
-    record_share: Callable[[list[str]], None],
+    record_share: Callable[[set[str]], None],
     fault: BaseException | None = None,
 ) -> None:
     """Complete ``batch`` together with the other processes; ``record_share`` records units here.
@@ -189,7 +189,7 @@ def record_together(
         share = [d for d, process in provider.items() if process == jax.process_index()]
         try:
             if fault is None:
-                record_share([d for d in share if d not in batch.traces])
+                record_share({d for d in share if d not in batch.traces})
         except BaseException as error:
             fault = error
         messages = _results(batch, share, fault)

@@ -13,13 +13,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from phasic import _core
-from phasic._batch import Batch, decode_trace, load_trace, log_counts
+from phasic._batch import (
+    KEEPERS,
+    UNIT_ERRORS,
+    Batch,
+    decode_trace,
+    load_trace,
+    log_counts,
+)
 from phasic._cache import TraceCache
 from phasic._jax_runtime import is_distributed, jax_is_available, require_jax
 from phasic._options import RECORD_MAX_OPERATIONS, thread_count
@@ -81,10 +89,10 @@ def _record_sequential(batch: Batch) -> None:
                 return
             try:
                 trace = _core.record_work_unit(digest, text, RECORD_MAX_OPERATIONS)
-            except ValueError as error:
+            except UNIT_ERRORS as error:
                 batch.fail(digest, error)
             else:
-                batch.keep(trace)
+                batch.keep(trace, trace.to_bytes())
 
     _run_interruptibly(work, stopped.set)
 
@@ -94,22 +102,47 @@ def _padded_row(unit: tuple[str, str]) -> tuple[str, bytes]:
     return unit[0], unit[1].encode() or b" "
 
 
+@contextmanager
+def _keeping(batch: Batch, ticket: int) -> Iterator[None]:
+    """Take in and cache what is recorded under the ticket as soon as it is finished."""
+
+    def keep() -> None:
+        while (digest := _core.next_recorded(ticket)) is not None:
+            try:
+                trace, payload = _core.take_recorded(ticket, digest)
+            except UNIT_ERRORS as error:
+                batch.fail(digest, error)
+            else:
+                batch.keep(trace, payload)
+
+    n_keepers = min(KEEPERS, max(1, len(batch.units)))
+    with ThreadPoolExecutor(n_keepers, "phasic-keep") as pool:
+        keepers = [pool.submit(keep) for _ in range(n_keepers)]
+        try:
+            yield
+        finally:
+            _core.close_recorded(ticket)
+    for keeper in keepers:
+        keeper.result()
+
+
 def _record_through_jax(batch: Batch, n_workers: int | None) -> None:
     from phasic import _record_jax
 
-    waiting = batch.waiting()
-    units = [_padded_row(unit) for unit in waiting]
+    units = [_padded_row(unit) for unit in batch.waiting()]
+    devices = _record_jax.cpu_devices()
+    if batch.strategy == "pmap":
+        devices = _devices(devices, n_workers)
     with _record_jax.tickets.one() as ticket:
-        if batch.strategy == "pmap":
-            devices = _devices(_record_jax.cpu_devices(), n_workers)
-            work = partial(_record_jax.record_pmap, units, ticket, _threads_each(devices), devices)
-        else:
-            threads = thread_count(n_workers)
-            work = partial(_record_jax.record_vmap, units, ticket, threads)
-        try:
-            _run_interruptibly(work, partial(_core.stop_recording, ticket))
-        finally:
-            _collect(batch, ticket, [digest for digest, _ in waiting])
+
+        def work() -> None:
+            with _keeping(batch, ticket):
+                if batch.strategy == "pmap":
+                    _record_jax.record_pmap(units, ticket, _threads_each(devices), devices)
+                else:
+                    _record_jax.record_vmap(units, ticket, thread_count(n_workers))
+
+        _run_interruptibly(work, partial(_core.stop_recording, ticket))
 
 
 def _record_over_processes(batch: Batch, n_workers: int | None, fault: Exception | None) -> None:
@@ -119,31 +152,15 @@ def _record_over_processes(batch: Batch, n_workers: int | None, fault: Exception
     devices = _devices(_record_jax.cpu_devices(), n_workers, least=1)
     with _record_jax.tickets.one() as ticket:
 
-        def record_share(share: list[str]) -> None:
-            mine = set(share)
-            units = [_padded_row((d, text)) for d, text in batch.waiting() if d in mine]
-            try:
+        def record_share(share: set[str]) -> None:
+            units = [_padded_row((d, text)) for d, text in batch.waiting() if d in share]
+            with _keeping(batch, ticket):
                 _record_jax.record_pmap(units, ticket, _threads_each(devices), devices)
-            finally:
-                _collect(batch, ticket, share)
 
         work = partial(
             _record_processes.record_together, batch, len(devices), record_share, fault
         )
         _run_interruptibly(work, partial(_core.stop_recording, ticket))
-
-
-def _collect(batch: Batch, ticket: int, digests: list[str]) -> None:
-    """Fetch the outcome of units; one that was never started has none."""
-    for digest in digests:
-        try:
-            payload = _core.take_recorded(ticket, digest)
-        except KeyError:
-            continue
-        except ValueError as error:
-            batch.fail(digest, error)
-        else:
-            batch.keep(_core.Trace.from_bytes(payload))
 
 
 def _threads_each(devices: list[Any]) -> int:
