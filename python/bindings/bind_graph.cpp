@@ -5,6 +5,7 @@
 #include "bindings.h"
 #include "convert.h"
 #include "phasic/json.h"
+#include "phasic/terms.h"
 #include "py_graph.h"
 
 namespace py = pybind11;
@@ -162,6 +163,48 @@ py::array_t<bool> absorbing_array(const Graph& graph) {
   return result;
 }
 
+template <class T>
+using DenseArray = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+template <class T>
+std::vector<T> vector_of(const DenseArray<T>& array) {
+  return {array.data(), array.data() + array.size()};
+}
+
+template <class T>
+py::array_t<T> array_of(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+// (source, target, parameter or -1, value)
+py::tuple terms_of_graph(const Graph& graph) {
+  const GraphTerms terms = graph_to_terms(graph);
+  return py::make_tuple(array_of(terms.source), array_of(terms.target), array_of(terms.parameter),
+                        array_of(terms.value));
+}
+
+std::shared_ptr<Graph> graph_of_terms(const DenseArray<std::int32_t>& states,
+                                      const DenseArray<std::int32_t>& source,
+                                      const DenseArray<std::int32_t>& target,
+                                      const DenseArray<std::int32_t>& parameter,
+                                      const DenseArray<double>& value, Index param_length,
+                                      bool is_discrete) {
+  if (states.ndim() != 2) {
+    fail("states has " + std::to_string(states.ndim()) + " axes, expected (n_vertices, state_length)");
+  }
+  GraphTerms terms;
+  terms.state_length = states.shape(1);
+  terms.param_length = param_length;
+  terms.discrete = is_discrete;
+  terms.states = vector_of(states);
+  terms.source = vector_of(source);
+  terms.target = vector_of(target);
+  terms.parameter = vector_of(parameter);
+  terms.value = vector_of(value);
+  const py::gil_scoped_release release;
+  return for_python(graph_from_terms(terms));
+}
+
 void bind_frozen(py::module_& module) {
   py::class_<Graph, std::shared_ptr<Graph>>(module, "Graph", "A finished graph. Immutable.")
       .def_property_readonly("n_vertices", &Graph::n_vertices)
@@ -188,6 +231,10 @@ void bind_frozen(py::module_& module) {
              return graph_to_json(graph);
            })
       .def_static("from_json", &graph_from_text, py::arg("text"))
+      .def("terms", &terms_of_graph)
+      .def_static("from_terms", &graph_of_terms, py::arg("states"), py::arg("source"),
+                  py::arg("target"), py::arg("parameter"), py::arg("value"),
+                  py::arg("param_length"), py::arg("is_discrete") = false)
       .def(py::pickle(&graph_to_dict, &graph_from_dict));
 }
 

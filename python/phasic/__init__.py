@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from phasic._core import Trace
     from phasic._options import EvaluationOptions
     from phasic.phase_type import PhaseType
+    from phasic.piecewise import PiecewisePhaseType
 
 # Where each name that is loaded late is defined; a module stands for itself.
 _HOMES = {
     "EvaluationOptions": "phasic._options",
     "PhaseType": "phasic.phase_type",
+    "PiecewisePhaseType": "phasic.piecewise",
     "Trace": "phasic._core",
     "TraceCache": "phasic._cache",
 }
@@ -46,8 +48,8 @@ _MODULES = ("hierarchical_trace_cache", "trace_elimination")
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"phasic.{name}")
-    if name == "PhaseType":
-        require_jax("phasic.PhaseType")
+    if name in ("PhaseType", "PiecewisePhaseType"):
+        require_jax(f"phasic.{name}")
     if name in _HOMES:
         found = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = found
@@ -67,6 +69,7 @@ __all__ = [
     "Graph",
     "InternalError",
     "PhaseType",
+    "PiecewisePhaseType",
     "Trace",
     "TraceCache",
     "Vertex",

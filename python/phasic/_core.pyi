@@ -69,6 +69,21 @@ class Graph:
     def to_json(self) -> str: ...
     @staticmethod
     def from_json(text: str | bytes) -> Graph: ...
+    def terms(
+        self,
+    ) -> tuple[
+        npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]
+    ]: ...
+    @staticmethod
+    def from_terms(
+        states: npt.NDArray[np.int32],
+        source: npt.NDArray[np.int32],
+        target: npt.NDArray[np.int32],
+        parameter: npt.NDArray[np.int32],
+        value: npt.NDArray[np.float64],
+        param_length: int,
+        is_discrete: bool = False,
+    ) -> Graph: ...
 
 class Decomposition:
     """Strongly connected components of a graph, sinks first. Immutable."""

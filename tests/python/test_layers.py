@@ -18,6 +18,7 @@ LAYER_OF_PUBLIC_HEADER = {
     "graph.h": "graph",
     "json.h": "json",
     "scc.h": "scc",
+    "terms.h": "graph",
     "trace.h": "trace",
     "eliminated.h": "distribution",
     "evaluate.h": "distribution",

@@ -1,0 +1,172 @@
+"""The quantities of a piecewise homogeneous model as functions of (theta, starts, t, rewards).
+
+1. Over the whole time: sums over the epochs, finite ones up to their end, the last one for ever.
+2. At times: every epoch is evaluated at the times that are in it, counted from its start, and at 0
+   for the others; then each time takes the value of its epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from phasic._epochs import Epoch, EpochModels
+
+IN_TIME = (
+    "pdf",
+    "logpdf",
+    "cdf",
+    "sf",
+    "logsf",
+    "hazard",
+    "state_probability",
+    "accumulated_occupancy",
+)
+LOGARITHMS = ("logpdf", "logsf")
+
+
+def _durations(starts: Any) -> list[Any]:
+    return [starts[..., k + 1] - starts[..., k] for k in range(starts.shape[-1] - 1)]
+
+
+# --- over the whole time
+
+
+def _expected_sojourn(
+    models: EpochModels, theta: Any, starts: Any, _times: Any, _rewards: Any
+) -> Any:
+    *finite, last = models.flow(theta, starts)
+    total = last.scale[..., None] * last.ask("expected_sojourn")[..., : models.n_vertices]
+    for epoch, duration in zip(finite, _durations(starts), strict=True):
+        total += epoch.scale[..., None] * epoch.at_end("accumulated_occupancy", duration)
+    return total
+
+
+def _expectation(models: EpochModels, theta: Any, starts: Any, _times: Any, rewards: Any) -> Any:
+    *finite, last = models.flow(theta, starts)
+    axis = rewards is not None and rewards.ndim > 1
+    value = jnp.ones(models.n_vertices, theta.dtype) if rewards is None else rewards
+
+    def widened(x: Any) -> Any:
+        return x[..., None] if axis else x
+
+    total = widened(last.scale) * last.ask("expectation", rewards)
+    for epoch, duration in zip(finite, _durations(starts), strict=True):
+        occupancy = epoch.at_end("accumulated_occupancy", duration)
+        earned = jnp.einsum("...v,...rv->...r" if axis else "...v,v->...", occupancy, value)
+        total += widened(epoch.scale) * earned
+    return total
+
+
+def _absorption_probability(
+    models: EpochModels, theta: Any, starts: Any, _times: Any, _rewards: Any
+) -> Any:
+    last = models.flow(theta, starts)[-1]
+    return last.absorbed + last.scale[..., None] * last.ask("absorption_probability")
+
+
+# --- at times
+
+
+def _select(
+    models: EpochModels,
+    theta: Any,
+    starts: Any,
+    times: Any,
+    value: Callable[[Epoch, Any], Any],
+    axes: int = 0,
+) -> Any:
+    """Return ``value(epoch, time since its start)`` of the epoch that each t is in.
+
+    A value is (..., n_t) with so many ``axes`` behind.
+    """
+    t = times if times.ndim else times[None]
+    found: Any = None
+    for epoch in models.flow(theta, starts):
+        begins = starts[..., epoch.index, None] if epoch.index else 0.0
+        since = t - begins
+        inside = jnp.ones_like(since, bool) if epoch.index == 0 else t >= begins
+        over = jnp.zeros_like(inside)
+        if epoch.index + 1 < models.n_epochs:
+            over = t >= starts[..., epoch.index + 1, None]
+        here = value(epoch, jnp.where(inside & ~over, since, 0.0))
+        mask = inside.reshape(*inside.shape, *(1,) * axes)
+        found = here if found is None else jnp.where(mask, here, found)
+    return found if times.ndim else jnp.squeeze(found, -1 - axes)
+
+
+def _scaled(name: str) -> Callable[..., Any]:
+    def quantity(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
+        def value(epoch: Epoch, t: Any) -> Any:
+            return epoch.scale[..., None] * epoch.ask(name, t)
+
+        return _select(models, theta, starts, times, value)
+
+    return quantity
+
+
+def _logarithm(name: str) -> Callable[..., Any]:
+    def quantity(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
+        def value(epoch: Epoch, t: Any) -> Any:
+            return epoch.log_scale[..., None] + epoch.ask(name, t)
+
+        return _select(models, theta, starts, times, value)
+
+    return quantity
+
+
+def _hazard(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
+    return _select(models, theta, starts, times, lambda epoch, t: epoch.ask("hazard", t))
+
+
+def _cdf(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
+    def value(epoch: Epoch, t: Any) -> Any:
+        if epoch.index == 0:
+            return epoch.ask("cdf", t)
+        ends = jnp.where(models.is_absorbing, epoch.ask("state_probability", t), 0.0)
+        return epoch.settled[..., None] + epoch.scale[..., None] * ends.sum(-1)
+
+    return _select(models, theta, starts, times, value)
+
+
+def _state_probability(
+    models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any
+) -> Any:
+    def value(epoch: Epoch, t: Any) -> Any:
+        here = epoch.scale[..., None, None] * epoch.ask("state_probability", t)
+        return epoch.absorbed[..., None, :] + here
+
+    return _select(models, theta, starts, times, value, axes=1)
+
+
+def _accumulated_occupancy(
+    models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any
+) -> Any:
+    t = times if times.ndim else times[None]
+    total: Any = 0.0
+    for epoch in models.flow(theta, starts):
+        k = epoch.index
+        spent = t if k == 0 else jnp.maximum(t - starts[..., k, None], 0.0)
+        if k + 1 < models.n_epochs:
+            spent = jnp.minimum(spent, (starts[..., k + 1] - starts[..., k])[..., None])
+        total += epoch.scale[..., None, None] * epoch.ask("accumulated_occupancy", spent)
+    return total if times.ndim else jnp.squeeze(total, -2)
+
+
+QUANTITIES: dict[str, Callable[..., Any]] = {
+    "expectation": _expectation,
+    "expected_sojourn": _expected_sojourn,
+    "absorption_probability": _absorption_probability,
+    "pdf": _scaled("pdf"),
+    "sf": _scaled("sf"),
+    "logpdf": _logarithm("logpdf"),
+    "logsf": _logarithm("logsf"),
+    "hazard": _hazard,
+    "cdf": _cdf,
+    "state_probability": _state_probability,
+    "accumulated_occupancy": _accumulated_occupancy,
+}
+
+__all__ = ["IN_TIME", "LOGARITHMS", "QUANTITIES"]
