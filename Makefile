@@ -1,5 +1,6 @@
 # make demo    install into .venv and fit the breast-cancer data (examples/gbsg2_survival.py)
 # make test    install into .venv, then run ctest and pytest
+# make check   the extended form of it: slow tests, fuzzers, sanitizers, oldest and newest JAX
 # make asan    the C++ tests under the address and undefined-behaviour sanitizers; make tsan: threads
 # make lint    formatting, lint and types
 # make bench   compare speed with other tools (benchmarks/README.md); BENCH=--quick for a short run
@@ -8,6 +9,7 @@
 # Needs Python 3.11 or newer with venv, a C++17 compiler and make; the rest comes from PyPI.
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,10 +17,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 CMAKE_ARGS := -G Ninja -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 SOURCES := $(shell find cpp python cmake -type f ! -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
 
-TEST_SOURCES := $(shell find tests/cpp -type f)
+TEST_SOURCES := $(shell find tests/cpp tests/fuzz -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+OLDEST_JAX := $(shell sed -n 's/^  "jax>=\(.*\)",$$/\1/p' pyproject.toml)
 BOOST := $$($(BIN)/python -c "import boost_headers; print(*boost_headers.__path__)")/include
 
-.PHONY: demo test ctest pytest asan tsan lint bench clean
+.PHONY: demo test ctest pytest check extended fuzz jaxes asan tsan lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/gbsg2_survival.py
@@ -30,6 +33,21 @@ ctest: $(VENV)/.test
 
 pytest: $(VENV)/.test ctest
 	$(BIN)/python -m pytest
+
+check: test extended fuzz jaxes asan tsan
+
+extended: $(VENV)/.test
+	$(BIN)/python -m pytest -m extended
+
+fuzz: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+
+# One wheel, built against the XLA headers of the oldest JAX, must serve both.
+jaxes: $(VENV)/.test
+	rm -rf build/wheel
+	$(BIN)/python -m pip --disable-pip-version-check wheel . --no-deps -w build/wheel
+	$(call run_with_jax,oldest,jax==$(OLDEST_JAX) jaxlib==$(OLDEST_JAX))
+	$(call run_with_jax,newest,jax)
 
 asan tsan: $(VENV)/.test
 	$(call run_preset,$@)
@@ -43,6 +61,15 @@ bench:
 
 clean:
 	rm -rf $(VENV) build dist gbsg2.png spectrum.png
+
+# The default tests, in an environment of its own, under the JAX that the second argument names.
+define run_with_jax
+	$(PYTHON) -m venv --clear build/jax-$(1)
+	build/jax-$(1)/bin/python -m pip --disable-pip-version-check install --upgrade \
+	  "$$(ls build/wheel/*.whl)[test]" $(2)
+	build/jax-$(1)/bin/python -c "import jax; print('JAX', jax.__version__)"
+	build/jax-$(1)/bin/python -m pytest
+endef
 
 # Configures, builds and tests one preset of CMakePresets.json.
 define run_preset

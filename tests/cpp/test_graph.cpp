@@ -225,6 +225,12 @@ BOOST_AUTO_TEST_CASE(the_starting_vertex_is_not_entered_or_left_by_ordinary_edge
   check_rejected([](A& a) { a.start_param_edges = {0, 1.0, 1.0}; },
                  {"start_param_edges row 0: to is 0"});
   check_rejected([](A& a) { a.start_edges.clear(); }, {"no start edge"});
+  check_rejected(  // 8 GB of states, were they made before this is noticed
+      [](A& a) {
+        a = {};
+        a.state_length = 2000000000;
+      },
+      {"no start edge"});
   check_rejected([](A& a) { a.start_vertex = 3; }, {"start_vertex is 3", "from 0 to 2"});
   check_rejected([](A& a) { a.start_vertex = -2; }, {"start_vertex is -2"});
 }

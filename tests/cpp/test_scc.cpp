@@ -237,6 +237,14 @@ BOOST_AUTO_TEST_CASE(a_component_graph_carries_all_exits_in_one_vertex) {
                         [](const Error& e) { return says(e, "component is 1"); });
 }
 
+BOOST_AUTO_TEST_CASE(a_component_needs_no_memory_for_parameters_that_no_edge_has) {
+  GraphArrays arrays = graph_to_arrays(*graph_of(4, {1, 2, 1.0, 2, 1, 1.0, 2, 3, 1.0}));
+  arrays.param_length = 2000000000;
+  const GraphPtr alone = component_graph(decompose(graph_from_arrays(arrays)), 0);
+  BOOST_TEST(alone->param_length == 2000000000);
+  BOOST_TEST(graph_to_arrays(*alone).param_edges.empty());
+}
+
 BOOST_AUTO_TEST_CASE(huge_exits_saturate_so_that_the_work_unit_stays_readable) {
   const GraphPtr graph = graph_of(5, {1, 2, 1.0, 2, 1, 1.0, 1, 3, 1.7e308, 1, 4, 1.7e308});
   const GraphPtr alone = component_graph(decompose(graph), 0);

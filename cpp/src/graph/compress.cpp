@@ -102,12 +102,15 @@ void RowCompressor::append_edge(Span<const LooseEdge> parallel) {
   graph_.coef_begin.push_back(ssize(graph_.coef_param));
 }
 
+void check_start_edge(bool exists) {
+  if (exists) return;
+  fail("the graph has no start edge, expected at least one edge out of the starting vertex "
+       "(a row of start_edges or start_param_edges)");
+}
+
 void check_rows(const Graph& graph) {
   check_sums_finite(graph);
-  if (graph.row_begin[1] == 0) {
-    fail("the graph has no start edge, expected at least one edge out of the starting vertex "
-         "(a row of start_edges or start_param_edges)");
-  }
+  check_start_edge(graph.row_begin[1] > 0);
   const double start = constant_row_sum(graph, 0);
   if (start > 1.0 + kSumTolerance) {
     fail("start_edges: the start weights sum to " + number_text(start) +

@@ -31,6 +31,9 @@ class RowCompressor {
   std::vector<double> sum_;  // (param_length) once a parameterised edge was seen
 };
 
+// A graph needs an edge out of its starting vertex.
+void check_start_edge(bool exists);
+
 // The checks that need whole rows: a start edge exists, start weights and discrete rows that are
 // all constant sum to at most 1.
 void check_rows(const Graph& graph);

@@ -195,6 +195,8 @@ GraphPtr ArrayReader::read() {
   find_start_row();
   for (const Field& field : fields_) read_edges(field);
   sort_by_source();
+  // Before memory is taken for states: without rows, state_length may be any number.
+  detail::check_start_edge(!sources_.empty() && sources_.front().from == 0);
   auto graph = std::make_shared<Graph>();
   graph->state_length = arrays_.state_length;
   graph->param_length = arrays_.param_length;

@@ -40,7 +40,7 @@ class ComponentWriter {
   // The exits of the row at hand, added up.
   bool exit_has_constant_ = false, exit_has_param_ = false;
   double exit_constant_ = 0.0;
-  std::vector<double> exit_coefficients_;
+  std::vector<std::pair<std::int32_t, double>> exit_coefficients_;  // as met: (parameter, value)
 };
 
 ComponentWriter::ComponentWriter(const Decomposition& decomposition, Index index)
@@ -48,8 +48,7 @@ ComponentWriter::ComponentWriter(const Decomposition& decomposition, Index index
       component_(decomposition.components[at(index)]),
       component_of_(decomposition.component_of),
       index_(index),
-      exit_vertex_(narrow32(ssize(component_.vertices) + 1, "vertices of one component")),
-      exit_coefficients_(at(graph_.param_length), 0.0) {
+      exit_vertex_(narrow32(ssize(component_.vertices) + 1, "vertices of one component")) {
   for (Index i = 0; i < ssize(component_.vertices); ++i) {
     row_of_.emplace_back(component_.vertices[at(i)], static_cast<std::int32_t>(i + 1));
   }
@@ -85,8 +84,7 @@ void ComponentWriter::add_to_exit(Index edge) {
   if (graph_.has_param[at(edge)] != 0) {
     exit_has_param_ = true;
     for (Index c = graph_.coef_begin[at(edge)]; c < graph_.coef_begin[at(edge + 1)]; ++c) {
-      double& sum = exit_coefficients_[at(graph_.coef_param[at(c)])];
-      sum = saturated(sum + graph_.coef_value[at(c)]);
+      exit_coefficients_.emplace_back(graph_.coef_param[at(c)], graph_.coef_value[at(c)]);
     }
   }
 }
@@ -97,15 +95,22 @@ void ComponentWriter::append_exit() {
   result_->constant.push_back(exit_constant_);
   result_->has_constant.push_back(exit_has_constant_ ? 1 : 0);
   result_->has_param.push_back(exit_has_param_ ? 1 : 0);
-  for (Index k = 0; exit_has_param_ && k < graph_.param_length; ++k) {
-    if (exit_coefficients_[at(k)] != 0.0) {
-      result_->coef_param.push_back(static_cast<std::int32_t>(k));
-      result_->coef_value.push_back(exit_coefficients_[at(k)]);
+  std::stable_sort(exit_coefficients_.begin(), exit_coefficients_.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t i = 0; i < exit_coefficients_.size();) {
+    const std::int32_t parameter = exit_coefficients_[i].first;
+    double sum = 0.0;
+    for (; i < exit_coefficients_.size() && exit_coefficients_[i].first == parameter; ++i) {
+      sum = saturated(sum + exit_coefficients_[i].second);
+    }
+    if (sum != 0.0) {
+      result_->coef_param.push_back(parameter);
+      result_->coef_value.push_back(sum);
     }
   }
   result_->coef_begin.push_back(ssize(result_->coef_param));
   exit_constant_ = 0.0;
-  if (exit_has_param_) std::fill(exit_coefficients_.begin(), exit_coefficients_.end(), 0.0);
+  exit_coefficients_.clear();
   exit_has_constant_ = exit_has_param_ = false;
 }
 
