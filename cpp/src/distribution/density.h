@@ -6,6 +6,7 @@
 //    where the value itself underflows.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -71,6 +72,8 @@ class DensityQuantity {
     input.start = start_;
     input.times = times;
     input.truncation = request_->truncation;
+    input.time_levels = static_cast<int>(
+        std::count(request_->levels.begin(), request_->levels.end(), Part::times));
     input.keep_edges = request_->gradient == static_cast<int>(Part::theta);
     input.keep_times = request_->gradient == static_cast<int>(Part::times);
     sweep_.forward(input, out, exponent_);

@@ -1,12 +1,11 @@
-// Poisson weights w_k(x) = e^-x x^k / k! without loss, at any x, in every number type.
+// Poisson weights w_k(x) = e^-x x^k / k! without loss, at any x and in any number of lanes.
 //
 // 1. An anchor w_k, k = 0 or a multiple of kChunk, comes from Loader's saddle-point form
 //    w_k = exp(-D(k, x) - delta(k)) / sqrt(2 pi k): no difference of large logarithms.
 // 2. From one chunk of kChunk steps to the next the weight is multiplied by x^kChunk (held in twice
 //    the working precision) and by the product of the reciprocals 1 / (k + 1) (rounded once).
 // 3. Weights are scaled numbers (mantissa and power of two), so that far tails neither under- nor
-//    overflow. Derivatives in x follow from dw_k/dx = w_k (k - x) / x, whose difference is exact
-//    up to one rounding.
+//    overflow.
 // Relative error of a weight: about (2 + D(k, x)) units of rounding.
 //
 // C. Loader, Fast and accurate computation of binomial probabilities (2000).
@@ -79,32 +78,19 @@ Base deviance(double k, const Base& x) {
 
 // w_k(x) for k = 0 or k >= 16 as mantissa (primal in [1, 2), or 0) and exponent.
 inline constexpr double kSmallestRate = 1e-290;
-template <class X>
-void poisson_anchor(double k, const X& x, X& mantissa, typename Traits<X>::Base& exponent) {
-  using Base = typename Traits<X>::Base;
-  if constexpr (Traits<X>::levels > 0) {
-    poisson_anchor(k, x.value, mantissa.value, exponent);
-    auto slope = x.value;
-    if (k == 0) {
-      slope = -1.0;
-    } else {  // at x = 0 the weight and its slope are 0 since k is large
-      set_primal(slope, elementwise_max(primal(x), Base(kSmallestRate)));
-      slope = (decltype(slope)(k) - slope) / slope;
-    }
-    mantissa.tangent = mantissa.value * slope * x.tangent;
+template <class Base>
+void poisson_anchor(double k, const Base& x, Base& mantissa, Base& exponent) {
+  Base m;
+  if (k == 0) {
+    scaled_exponential(-x, m, exponent);
   } else {
-    Base m;
-    if (k == 0) {
-      scaled_exponential(-x, m, exponent);
-    } else {
-      scaled_exponential(-deviance(k, elementwise_max(x, Base(kSmallestRate))), m, exponent);
-      constexpr double kTwoPi = 6.283185307179586;
-      m = where_positive(x, m * (std::exp(-stirling_error(k)) / std::sqrt(kTwoPi * k)), Base(0.0));
-    }
-    const Base e = exponent_of(m);
-    mantissa = m * power_of_two(-e);
-    exponent += e;
+    scaled_exponential(-deviance(k, elementwise_max(x, Base(kSmallestRate))), m, exponent);
+    constexpr double kTwoPi = 6.283185307179586;
+    m = where_positive(x, m * (std::exp(-stirling_error(k)) / std::sqrt(kTwoPi * k)), Base(0.0));
   }
+  const Base e = exponent_of(m);
+  mantissa = m * power_of_two(-e);
+  exponent += e;
 }
 
 // Pr(N >= k) <= w_k * upper_tail_factor(k, x), and Pr(N < k) <= w_k * lower_tail_factor(k, x):
@@ -131,39 +117,35 @@ inline double poisson_right_edge(double x, double log_tail) {
 }
 
 // x prepared for moving a weight from one chunk to the next.
-template <class X>
+template <class Base>
 struct PoissonRate {
-  using Base = typename Traits<X>::Base;
-  X x;
-  X power;             // (x / 2^e)^kChunk
-  Base power_low;      // what the primal of power lacks to the exact power
-  Base power_exponent; // kChunk * e
+  Base x;
+  Base power;           // (x / 2^e)^kChunk
+  Base power_low;       // what it lacks to the exact power
+  Base power_exponent;  // kChunk * e
 
   PoissonRate() = default;
-  explicit PoissonRate(const X& rate) : x(rate) {
-    const Base e = exponent_of(primal(rate));
-    power = scaled(rate, power_of_two(-e));
-    Base high = primal(power), low(0.0);
+  explicit PoissonRate(const Base& rate) : x(rate) {
+    const Base e = exponent_of(rate);
+    power = rate * power_of_two(-e);
+    power_low = 0.0;
     for (Index i = 1; i < kChunk; i *= 2) {
-      power = power * power;
-      const Base upper = upper_half(high);
-      const Base lower = high - upper;
+      const Base upper = upper_half(power);
+      const Base lower = power - upper;
       const Base leading = upper * upper;  // exact
-      const Base rest = upper * lower * 2.0 + (lower * lower + high * low * 2.0);
-      high = leading + rest;
-      low = rest - (high - leading);
+      const Base rest = upper * lower * 2.0 + (lower * lower + power * power_low * 2.0);
+      power = leading + rest;
+      power_low = rest - (power - leading);
     }
-    set_primal(power, high);
-    power_low = low;
     power_exponent = e * static_cast<double>(kChunk);
   }
 
   // w_k becomes w_(k + kChunk); factor is the product of 1 / (k + 1) .. 1 / (k + kChunk).
-  void advance(X& mantissa, Base& exponent, double factor) const {
-    const X w = scaled(mantissa, Base(factor));
-    mantissa = w * power + scaled(w, power_low);
-    const Base e = exponent_of(primal(mantissa));
-    mantissa = scaled(mantissa, power_of_two(-e));
+  void advance(Base& mantissa, Base& exponent, double factor) const {
+    const Base w = mantissa * factor;
+    mantissa = w * power + w * power_low;
+    const Base e = exponent_of(mantissa);
+    mantissa = mantissa * power_of_two(-e);
     exponent += e + power_exponent;
   }
 };

@@ -3,16 +3,22 @@
 // 1. q is 33/32 of the largest exit rate of each lane (discrete: 1), so that the probability to
 //    stay, (q - lambda) / q, never cancels. Derivatives treat q as a constant: no result depends on
 //    it.
-// 2. A step gathers over incoming transitions: one multiply-add each, nothing is stored twice.
-// 3. After each chunk of kChunk steps, lanes whose mass has become small are multiplied by a power
+// 2. The probability to stay is what the other entries of the row, as rounded, lack to 1, in twice
+//    the working precision. So no mass is lost or gained however many steps are taken: the sweep is
+//    that of a model whose rates differ by one rounding each.
+// 3. A step gathers over incoming transitions: one multiply-add each, nothing is stored twice.
+// 4. Beside v the chain may carry v (P - I), v (P - I)^2, ..: each starts from its own first vector
+//    and takes the same steps.
+// 5. After each chunk of kChunk steps, lanes whose mass has become small are multiplied by a power
 //    of two, which is noted as an event: v = mantissa * 2^exponent.
-// 4. For the adjoint, every stride-th chunk leaves a checkpoint; the stride doubles as the sweep
+// 6. For the adjoint, every stride-th chunk leaves a checkpoint; the stride doubles as the sweep
 //    grows, so that checkpoints and one replayed stretch both stay near sqrt(steps) vectors.
 #pragma once
 
 #include <vector>
 
 #include "distribution/poisson.h"
+#include "distribution/twice.h"
 #include "distribution/uniformization_layout.h"
 
 namespace phasic::PHASIC_ISA {
@@ -45,34 +51,40 @@ T remainder_of(const typename Traits<T>::Base& total, const T* values, const std
   return rest;
 }
 
-template <class T>
+// N is the number type of P and v: that of the weights that are loaded, or twice as precise.
+template <class N>
 class Chain {
  public:
-  using Base = typename Traits<T>::Base;
+  using Base = typename Traits<N>::Base;
   struct Event {
     Index chunk;  // happens after this chunk
     Base shift;   // the exponent grows by it
   };
 
   // edge: (n_out) rates or probabilities, start: (n_start); as Program::out_* and start_*.
-  void load(const TransitionLayout& layout, Span<const T> edge, Span<const T> start) {
+  // n_vectors: v (P - I)^a for a below it.
+  template <class T>
+  void load(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
+            Index n_vectors) {
     layout_ = &layout;
+    n_vectors_ = n_vectors;
     load_rate(edge);
     load_transitions(edge);
+    load_stay();
     load_start(start);
   }
 
   // Back to step 0. rescale: lanes may be rescaled. record: keep what the adjoint needs.
   void restart(bool rescale, bool record) {
     const Base start_scale(rescale ? kMassExponent : 0.0);
-    for (Index i = 0; i < n(); ++i) {
+    for (Index i = 0; i < size(); ++i) {
       v_[at(i)] = scaled(start_vector_[at(i)], power_of_two(start_scale));
     }
     rescale_ = rescale;
     record_ = record;
     exponent_ = start_exponent_ = -start_scale;
     n_chunks_ = n_checkpoints_ = 0;
-    stride_ = std::clamp<Index>(kShortStretch / (kChunk * n() + 1), 1, kAnchorChunks);
+    stride_ = std::clamp<Index>(kShortStretch / (kChunk * size() + 1), 1, kAnchorChunks);
     events_.clear();
   }
 
@@ -94,22 +106,54 @@ class Chain {
     }
   }
 
-  // next = v P
-  void step(const T* v, T* next) const {
+  // next = v P for each of the vectors
+  void step(const N* v, N* next) const {
     const std::int32_t* const begin = layout_->in_begin.data();
     const std::int32_t* const source = layout_->in_source.data();
-    for (Index i = 0; i < n(); ++i) {
-      T sum = stay_[at(i)] * v[i];
-      for (std::int32_t e = begin[i]; e < begin[i + 1]; ++e) {
-        sum += v[source[e]] * by_target_[at(e)];
+    for (Index a = 0; a < n_vectors_; ++a, v += n(), next += n()) {
+      for (Index i = 0; i < n(); ++i) {
+        N sum = stayed(i, v[i]);
+        for (std::int32_t e = begin[i]; e < begin[i + 1]; ++e) {
+          sum += v[source[e]] * by_target_[at(e)];
+        }
+        next[i] = sum;
       }
-      next[i] = sum;
+    }
+  }
+  // The part of x that stays at position i.
+  [[nodiscard]] N stayed(Index i, const N& x) const {
+    if constexpr (kCompensated) {
+      return stay_[at(i)] * x + scaled(x, stay_low_[at(i)]);
+    } else {
+      return stay_[at(i)] * x;
+    }
+  }
+
+  // --- the generator over q, P - I, as flows, which cancel less than their sums do
+  // y = x (P - I)
+  void apply_from_left(const N* x, N* y) const {
+    for (Index i = 0; i < n(); ++i) {
+      N sum = -(leave_[at(i)] * x[i]);
+      for (std::int32_t e = layout_->in_begin[at(i)]; e < layout_->in_begin[at(i + 1)]; ++e) {
+        sum += x[layout_->in_source[at(e)]] * by_target_[at(e)];
+      }
+      y[i] = sum;
+    }
+  }
+  // y += (P - I) x, x being 0 in absorbing vertices
+  void add_applied(const N* x, N* y) const {
+    for (Index i = 0; i < n(); ++i) {
+      N sum = -(absorb_[at(i)] * x[i]);
+      for (std::int32_t e = layout_->begin[at(i)]; e < layout_->begin[at(i + 1)]; ++e) {
+        sum += by_source_[at(e)] * (x[layout_->target[at(e)]] - x[i]);
+      }
+      y[i] += sum;
     }
   }
 
   // Sum of the entries of a vector over positions.
-  [[nodiscard]] T total(const T* v) const {
-    T sum(0.0), other(0.0);
+  [[nodiscard]] N total(const N* v) const {
+    N sum(0.0), other(0.0);
     Index i = 0;
     for (; i + 1 < n(); i += 2) {
       sum += v[i];
@@ -117,40 +161,56 @@ class Chain {
     }
     return i < n() ? sum + other + v[i] : sum + other;
   }
+  [[nodiscard]] N dot(const N* v, const N* observed) const {
+    N sum(0.0);
+    for (Index i = 0; i < n(); ++i) {
+      sum += v[i] * observed[i];
+    }
+    return sum;
+  }
+  // Sum of the absolute values of v (P - I)^a now, as mantissa.
+  [[nodiscard]] Base norm(Index a) const { return norm_of(v(a)); }
+  // ... and at the start, a true value.
+  [[nodiscard]] Base start_norm(Index a) const { return norm_of(start_vector(a)); }
   // What one step absorbs, in all and added to each class.
-  [[nodiscard]] T flux() const {
-    T sum(0.0);
+  [[nodiscard]] N flux() const {
+    N sum(0.0);
     for (Index x = 0; x < layout_->n_exits(); ++x) {
       sum += v_[at(layout_->exit_position[at(x)])] * exit_[at(x)];
     }
     return sum;
   }
-  void add_flux(T* absorbed) const {
+  void add_flux(const N* v, N* absorbed) const {
     for (Index x = 0; x < layout_->n_exits(); ++x) {
-      absorbed[layout_->exit_class[at(x)]] += v_[at(layout_->exit_position[at(x)])] * exit_[at(x)];
+      absorbed[layout_->exit_class[at(x)]] += v[layout_->exit_position[at(x)]] * exit_[at(x)];
     }
   }
 
   [[nodiscard]] const TransitionLayout& layout() const { return *layout_; }
   [[nodiscard]] Index n() const { return layout_->n_positions; }
+  [[nodiscard]] Index n_vectors() const { return n_vectors_; }
+  [[nodiscard]] Index size() const { return n_vectors_ * n(); }
   [[nodiscard]] const Base& rate() const { return rate_; }
   [[nodiscard]] const Base& start_mass() const { return start_mass_; }  // true value, not scaled
-  [[nodiscard]] const T* v() const { return v_.data(); }
-  [[nodiscard]] const T* start_vector() const { return start_vector_.data(); }
+  [[nodiscard]] const N* v(Index a = 0) const { return v_.data() + a * n(); }
+  [[nodiscard]] const N* start_vector(Index a) const { return start_vector_.data() + a * n(); }
   [[nodiscard]] const Base& exponent() const { return exponent_; }
   [[nodiscard]] const Base& start_exponent() const { return start_exponent_; }
   [[nodiscard]] const Base& mass() const { return mass_; }  // mantissa after the last chunk
   [[nodiscard]] Index n_chunks() const { return n_chunks_; }
+  [[nodiscard]] const N* by_source() const { return by_source_.data(); }
+  [[nodiscard]] const N* exits() const { return exit_.data(); }
+  [[nodiscard]] const N* absorb() const { return absorb_.data(); }  // (n) what a position absorbs
 
   // --- for the adjoint
   [[nodiscard]] Index stride() const { return stride_; }
-  [[nodiscard]] const T* checkpoint(Index i) const { return checkpoints_.data() + i * n(); }
+  [[nodiscard]] const N* checkpoint(Index i) const { return checkpoints_.data() + i * size(); }
   [[nodiscard]] const std::vector<Event>& events() const { return events_; }
-  [[nodiscard]] const T* stay() const { return stay_.data(); }
-  [[nodiscard]] const T* by_source() const { return by_source_.data(); }
-  [[nodiscard]] const T* exits() const { return exit_.data(); }
 
  private:
+  static constexpr bool kCompensated = !IsTwice<N>::value;
+
+  template <class T>
   void load_rate(Span<const T> edge) {
     rate_ = Base(0.0);
     if (!layout_->discrete) {
@@ -165,38 +225,92 @@ class Chain {
     rate_ = where_positive(rate_, rate_ * kRateMargin, Base(1.0));
   }
 
+  template <class T>
   void load_transitions(Span<const T> edge) {
     by_source_.resize(at(layout_->n_transitions()));
     by_target_.resize(at(layout_->n_transitions()));
-    stay_.resize(at(n()));
     for (Index e = 0; e < layout_->n_transitions(); ++e) {
-      by_source_[at(e)] = divided(edge[layout_->out[at(e)]], rate_);
+      by_source_[at(e)] = divided(widened<N>(edge[layout_->out[at(e)]]), rate_);
     }
     for (Index e = 0; e < layout_->n_transitions(); ++e) {
       by_target_[at(e)] = by_source_[at(layout_->in_entry[at(e)])];
     }
-    for (Index k = 0; k < n(); ++k) {
-      const std::int32_t first = layout_->out_begin[at(k)];
-      const std::int32_t count = layout_->out_begin[at(k + 1)] - first;
-      stay_[at(k)] = divided(remainder_of(rate_, edge.data() + first, nullptr, count), rate_);
-    }
-    exit_.assign(at(layout_->n_exits()), T(0.0));
+    exit_.assign(at(layout_->n_exits()), N(0.0));
     for (Index i = 0; i < ssize(layout_->exit_out); ++i) {
-      exit_[at(layout_->exit_of[at(i)])] += divided(edge[layout_->exit_out[at(i)]], rate_);
+      exit_[at(layout_->exit_of[at(i)])] +=
+          divided(widened<N>(edge[layout_->exit_out[at(i)]]), rate_);
     }
   }
 
+  void load_stay() {
+    stay_.resize(at(n()));
+    stay_low_.resize(kCompensated ? at(n()) : 0);
+    leave_.resize(at(n()));
+    absorb_.assign(at(n()), N(0.0));
+    Index exit = 0;
+    for (Index k = 0; k < n(); ++k) {
+      N sum(0.0);
+      Base lost(0.0);
+      for (std::int32_t e = layout_->begin[at(k)]; e < layout_->begin[at(k + 1)]; ++e) {
+        add_keeping(by_source_[at(e)], sum, lost);
+      }
+      for (; exit < layout_->n_exits() && layout_->exit_position[at(exit)] == k; ++exit) {
+        add_keeping(exit_[at(exit)], sum, lost);
+        absorb_[at(k)] += exit_[at(exit)];
+      }
+      leave_[at(k)] = sum;
+      set_stay(k, sum, lost);
+    }
+  }
+
+  // sum += term, and lost += what the primal of the sum lost to rounding.
+  static void add_keeping(const N& term, N& sum, Base& lost) {
+    if constexpr (kCompensated) {
+      const Base a = primal(sum), b = primal(term);
+      sum += term;
+      const Base s = primal(sum), b_part = s - a;
+      lost += (a - (s - b_part)) + (b - b_part);
+    } else {
+      sum += term;
+    }
+  }
+
+  // 1 - (sum + lost), never negative: more than 1 by rounding counts as 1.
+  void set_stay(Index k, const N& sum, const Base& lost) {
+    N& stay = stay_[at(k)];
+    stay = constant<N>(Base(1.0)) - sum;
+    if constexpr (kCompensated) {
+      const Base high = primal(stay);
+      const Base low = ((1.0 - high) - primal(sum)) - lost;
+      const Base both = elementwise_max(high + low, Base(0.0));
+      set_primal(stay, both);
+      stay_low_[at(k)] = where_positive(both, low - (both - high), Base(0.0));
+    }
+  }
+
+  template <class T>
   void load_start(Span<const T> start) {
-    v_.resize(at(n()));
-    next_.resize(at(n()));
-    start_vector_.assign(at(n()), T(0.0));
+    v_.resize(at(size()));
+    next_.resize(at(size()));
+    start_vector_.assign(at(size()), N(0.0));
     start_mass_ = Base(0.0);
     for (Index e = 0; e < start.size(); ++e) {
       if (layout_->start_position[at(e)] >= 0) {
-        start_vector_[at(layout_->start_position[at(e)])] += start[e];
+        start_vector_[at(layout_->start_position[at(e)])] += widened<N>(start[e]);
         start_mass_ += primal(start[e]);
       }
     }
+    for (Index a = 1; a < n_vectors_; ++a) {
+      apply_from_left(start_vector(a - 1), start_vector_.data() + a * n());
+    }
+  }
+
+  [[nodiscard]] Base norm_of(const N* v) const {
+    Base sum(0.0);
+    for (Index i = 0; i < n(); ++i) {
+      sum += magnitude(primal(v[i]));
+    }
+    return sum;
   }
 
   void rescale() {
@@ -208,7 +322,7 @@ class Chain {
       return;
     }
     const Base factor = power_of_two(-shift);
-    for (T& x : v_) {
+    for (N& x : v_) {
       x = scaled(x, factor);
     }
     mass_ *= factor;
@@ -221,15 +335,15 @@ class Chain {
       stride_ *= 2;
       n_checkpoints_ = (n_checkpoints_ + 1) / 2;
       for (Index i = 1; i < n_checkpoints_; ++i) {
-        std::copy_n(checkpoint(2 * i), n(), checkpoints_.data() + i * n());
+        std::copy_n(checkpoint(2 * i), size(), checkpoints_.data() + i * size());
       }
     }
     if (n_chunks_ % stride_ == 0) {
-      const Index needed = (n_checkpoints_ + 1) * n();
+      const Index needed = (n_checkpoints_ + 1) * size();
       if (needed > ssize(checkpoints_)) {
         checkpoints_.resize(at(std::max(needed, 2 * ssize(checkpoints_))));
       }
-      std::copy(v_.begin(), v_.end(), checkpoints_.data() + n_checkpoints_ * n());
+      std::copy(v_.begin(), v_.end(), checkpoints_.data() + n_checkpoints_ * size());
       ++n_checkpoints_;
     }
   }
@@ -237,10 +351,12 @@ class Chain {
   const TransitionLayout* layout_ = nullptr;
   Base rate_, start_mass_, exponent_, start_exponent_, mass_;
   bool rescale_ = false, record_ = false;
-  Index n_chunks_ = 0, stride_ = 1, n_checkpoints_ = 0;
-  std::vector<T> by_source_, by_target_, stay_, exit_;  // P
-  std::vector<T> start_vector_, v_, next_;
-  std::vector<T> checkpoints_;  // (n_checkpoints, n)
+  Index n_vectors_ = 1, n_chunks_ = 0, stride_ = 1, n_checkpoints_ = 0;
+  std::vector<N> by_source_, by_target_, stay_, exit_;  // P
+  std::vector<Base> stay_low_;                          // what the primal of stay_ lacks
+  std::vector<N> leave_, absorb_;         // (n) what leaves a position, and what of it is absorbed
+  std::vector<N> start_vector_, v_, next_;  // (n_vectors, n)
+  std::vector<N> checkpoints_;              // (n_checkpoints, n_vectors, n)
   std::vector<Event> events_;
 };
 

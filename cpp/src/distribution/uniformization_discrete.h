@@ -18,7 +18,7 @@ class DiscreteSweep {
   void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
                Span<const T> times, bool edges, Span<T> out, Span<Base> out_exponent) {
     layout_ = &layout;
-    observation_.begin(layout, chain_, edge, start, edges, false);
+    observation_.begin(layout, chain_, edge, start, edges, 0);
     const Index steps = form_rows(times);
     const bool pmf = layout.quantity == Quantity::pdf;
     std::fill(out.begin(), out.end(), pmf ? observation_.atom() : T(0.0));
@@ -47,7 +47,7 @@ class DiscreteSweep {
     observation_.begin_reverse();
     if (chain_.n_chunks() > 0) {
       Rows rows{*this};
-      reverse_.run(chain_, ReverseSource<T, Rows>{chain_, observation_, rows});
+      reverse_.run(chain_, ReverseSource<T, T, Rows>{chain_, observation_, rows});
       reverse_.collect(unit_, edge_bar, start_bar);
     }
     if (layout_->by_vertex()) {
@@ -188,7 +188,7 @@ class DiscreteSweep {
 
   const TransitionLayout* layout_ = nullptr;
   Chain<T> chain_;
-  Observation<T> observation_;
+  Observation<T, T> observation_;
   ChainReverse<T> reverse_;
   Base valid_, unit_;
   Span<const T> out_bar_;

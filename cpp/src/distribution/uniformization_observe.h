@@ -9,6 +9,13 @@
 // Where derivatives are wanted, cdf and sf have paired rows, (a_k, m_k) and (m_k, a_k): the two add
 // up to the start mass, so derivatives of the larger are those of the smaller with the other sign.
 // Taken from the larger they would be differences of numbers near 1.
+//
+// Derivatives in time follow in the same row. With G = P - I = S / q, S the generator, the d-th one
+// of f = start e^(St) exits is q^d start G^(d-1) e^(St) G exits: G is applied to both ends of the
+// path, once, before the sweep. Differences of weights or of steps would cancel on stiff chains, and
+// so would G^d at one end only. What a row holds:
+//   pdf  d = 0, 1, ..      cdf, sf  those of the density      state  v_k G^d, and what v_k G^(d-1)
+//   occupancy  d = 1, 2, ..: v_k G^(d-1)                      absorbs by class
 #pragma once
 
 #include <vector>
@@ -17,133 +24,127 @@
 
 namespace phasic::PHASIC_ISA {
 
-template <class T>
+// T is the number type of a row, N that of the chain.
+template <class T, class N>
 class Observation {
  public:
   using Base = typename Traits<T>::Base;
 
-  // Loads the chain and goes to step 0. slopes: derivatives in time are wanted.
-  void begin(const TransitionLayout& layout, Chain<T>& chain, Span<const T> edge,
-             Span<const T> start, bool record, bool slopes) {
+  // Loads the chain and goes to step 0. order: of the derivatives in time that rows hold.
+  void begin(const TransitionLayout& layout, Chain<N>& chain, Span<const T> edge,
+             Span<const T> start, bool record, int order) {
     layout_ = &layout;
+    order_ = order;
     const bool distribution = quantity() == Quantity::cdf || quantity() == Quantity::sf;
-    paired_ = distribution && (record || slopes || Traits<T>::levels > 0);
-    chain.load(layout, edge, start);
+    paired_ = distribution && (record || order > 0 || Traits<T>::levels > 0);
+    chain.load(layout, edge, start, n_vectors());
     chain.restart(!layout.by_vertex(), record);
-    sum_ = T(0.0);
-    absorbed_.assign(at(layout.n_classes), T(0.0));
-    visits_.assign(quantity() == Quantity::accumulated_occupancy ? at(n()) : 0, T(0.0));
-    atom_ = remainder_of<T>(Base(1.0), start.data(), nullptr, start.size());
-    for (Index e = 0; e < start.size(); ++e) {
-      if (layout.start_position[at(e)] < 0) {
-        atom_ += start[e];
-        if (layout.by_vertex()) {
-          absorbed_[at(layout.start_class[at(e)])] += start[e];
-        }
-      }
-    }
+    sum_ = N(0.0);
+    absorbed_.assign(at(layout.n_classes), N(0.0));
+    visits_.assign(quantity() == Quantity::accumulated_occupancy ? at(n()) : 0, N(0.0));
+    observe_exits(chain);
+    form_atom(start);
   }
 
   // Entries of a row.
   [[nodiscard]] Index width() const {
     switch (quantity()) {
       case Quantity::state_probability:
-        return n() + layout_->n_classes;
       case Quantity::accumulated_occupancy:
-        return n();
+        return block() * (1 + order_);
       default:
-        return paired_ ? 2 : 1;
+        return first_density() + n_densities();
     }
   }
+  // Entries of a row that belong to one order of derivative, where results are by vertex.
+  [[nodiscard]] Index block() const {
+    return quantity() == Quantity::state_probability ? n() + layout_->n_classes : n();
+  }
   [[nodiscard]] bool paired() const { return paired_; }
+  // The entry that holds the d-th derivative in time, d > 0, up to sign and q^d.
+  [[nodiscard]] Index entry_of(int d) const { return first_density() + d - is_distribution(); }
   // Does entry i of a row hold a_k? (cdf and sf)
-  [[nodiscard]] bool is_sum(Index i) const { return (quantity() == Quantity::cdf) == (i == 0); }
+  [[nodiscard]] bool is_sum(Index i) const {
+    return i < first_density() && (quantity() == Quantity::cdf) == (i == 0);
+  }
+  // Is entry i a sum of terms of either sign?
+  [[nodiscard]] bool is_signed(Index i) const { return i > first_density(); }
+  // The power of q that entry i lacks to what it stands for.
+  [[nodiscard]] Index power(Index i) const { return std::max<Index>(i - first_density() + 1, 0); }
   // Exponent of entry i of the rows of a chunk in which the chain has the given one.
-  [[nodiscard]] const Base& exponent(const Chain<T>& chain, const Base& chain_exponent,
+  [[nodiscard]] const Base& exponent(const Chain<N>& chain, const Base& chain_exponent,
                                      Index i) const {
-    return quantity() != Quantity::pdf && is_sum(i) ? chain.start_exponent() : chain_exponent;
+    return is_sum(i) ? chain.start_exponent() : chain_exponent;
+  }
+  // A bound of entry i now (mantissa) and later, and from the start on (true value).
+  [[nodiscard]] Base bound(const Chain<N>& chain, Index i) const {
+    if (is_signed(i)) {
+      return chain.norm(left(i)) * largest_;
+    }
+    return is_sum(i) ? chain.start_mass() : chain.mass();
+  }
+  [[nodiscard]] Base start_bound(const Chain<N>& chain, Index i) const {
+    return is_signed(i) ? chain.start_norm(left(i)) * largest_ : chain.start_mass();
   }
   // Probability of being absorbed at time 0, the defect included; part of cdf and of pmf(0).
   [[nodiscard]] const T& atom() const { return atom_; }
 
   // Moves the chain by one chunk; rows: (kChunk, width), the rows before each of its steps.
-  void advance(Chain<T>& chain, T* rows) {
+  void advance(Chain<N>& chain, T* rows) {
     const Base unit = power_of_two(chain.exponent() - chain.start_exponent());
     switch (quantity()) {
-      case Quantity::pdf:
-        return chain.advance_chunk([&](Index j) { rows[j] = chain.flux(); });
-      case Quantity::sf:
-      case Quantity::cdf:
-        return chain.advance_chunk([&](Index j) {
-          for (Index i = 0; i < width(); ++i) {
-            rows[j * width() + i] = is_sum(i) ? sum_ : chain.total(chain.v());
-          }
-          if (paired_ || is_sum(0)) {
-            sum_ += scaled(chain.flux(), unit);
-          }
-        });
       case Quantity::state_probability:
-        return chain.advance_chunk([&](Index j) {
-          T* const row = rows + j * width();
-          std::copy_n(chain.v(), n(), row);
-          std::copy(absorbed_.begin(), absorbed_.end(), row + n());
-          chain.add_flux(absorbed_.data());
-        });
+        return chain.advance_chunk([&](Index j) { read_states(chain, rows + j * width()); });
+      case Quantity::accumulated_occupancy:
+        return chain.advance_chunk([&](Index j) { read_visits(chain, rows + j * width()); });
       default:
-        return chain.advance_chunk([&](Index j) {
-          std::copy(visits_.begin(), visits_.end(), rows + j * n());
-          for (Index i = 0; i < n(); ++i) {
-            visits_[at(i)] += chain.v()[i];
-          }
-        });
+        return chain.advance_chunk([&](Index j) { read(chain, unit, rows + j * width()); });
     }
   }
 
   // --- adjoint, from the last step to the first
   void begin_reverse() {
-    absorbed_bar_.assign(at(std::max<Index>(layout_->n_classes, 1)), T(0.0));
-    visits_bar_.assign(visits_.size(), T(0.0));
-    sum_bar_ = T(0.0);
+    absorbed_bar_.assign(at(std::max<Index>(layout_->n_classes, 1)), N(0.0));
+    flux_bar_.assign(absorbed_bar_.size(), N(0.0));
+    visits_bar_.assign(visits_.size(), N(0.0));
+    observed_bar_.assign(observed_.size(), N(0.0));
+    sum_bar_ = N(0.0);
   }
-  // d result / d (what the step absorbs), by class. unit: 2^(exponent of v - its first exponent).
-  const T* absorbed(const T* row_bar, const Base& unit) {
-    if (quantity() == Quantity::pdf) {
-      absorbed_bar_[0] = row_bar[0];
-    } else if (!layout_->by_vertex()) {
-      absorbed_bar_[0] = scaled(sum_bar_, unit);
+  // d result / d (what v G^a absorbs in this step), by class, or null if nothing depends on it.
+  // unit: 2^(exponent of v - its first exponent).
+  const N* absorbed(const T* row_bar, const Base& unit, Index a) {
+    if (quantity() == Quantity::state_probability) {
+      return absorbed_by_class(row_bar, a);
     }
-    return absorbed_bar_.data();
+    if (quantity() == Quantity::accumulated_occupancy || a > 0) {
+      return a > 0 ? nullptr : absorbed_bar_.data();
+    }
+    flux_bar_[0] = scaled(sum_bar_, unit);
+    if (n_densities() > 0) {
+      flux_bar_[0] += widened<N>(row_bar[first_density()]);
+    }
+    return flux_bar_.data();
   }
-  // Adds the step's own source to z and moves the sums back over it.
-  void add(const T* row_bar, T* z) {
+  // Adds the step's own source to z, (n_vectors, n), and moves the sums back over it. v: that step's.
+  void add(const T* row_bar, const N* v, N* z) {
     switch (quantity()) {
-      case Quantity::pdf:
-        return;
-      case Quantity::cdf:
-      case Quantity::sf:
-        for (Index i = 0; i < width(); ++i) {
-          if (is_sum(i)) {
-            sum_bar_ += row_bar[i];
-            continue;
-          }
-          for (Index u = 0; u < n(); ++u) {
-            z[u] += row_bar[i];
-          }
-        }
-        return;
       case Quantity::state_probability:
-        for (Index i = 0; i < n(); ++i) {
-          z[i] += row_bar[i];
-        }
-        for (Index a = 0; a < layout_->n_classes; ++a) {
-          absorbed_bar_[at(a)] += row_bar[n() + a];
-        }
-        return;
+        return add_states(row_bar, z);
+      case Quantity::accumulated_occupancy:
+        return add_visits(row_bar, z);
       default:
-        for (Index i = 0; i < n(); ++i) {
-          z[i] += visits_bar_[at(i)];
-          visits_bar_[at(i)] += row_bar[i];
-        }
+        return add_densities(row_bar, v, z);
+    }
+  }
+  // The adjoint of G exits, moved into that of P.
+  // pair(x, y): adds the adjoint of x G y; exits(y): that of y as a sum of exits.
+  template <class Pair, class Exits>
+  void reverse_observed(const Chain<N>& chain, Pair&& pair, Exits&& exits) {
+    if (!observed_.empty()) {
+      pair(observed_bar_.data(), chain.absorb());
+      transfer_.resize(at(n()));
+      chain.apply_from_left(observed_bar_.data(), transfer_.data());
+      exits(transfer_.data());
     }
   }
   // The atom lacks what the start puts into transient vertices.
@@ -158,7 +159,7 @@ class Observation {
   void collect(Span<T> start_bar) const {
     for (Index e = 0; e < start_bar.size() && layout_->by_vertex(); ++e) {
       if (layout_->start_class[at(e)] >= 0) {
-        start_bar[e] += absorbed_bar_[at(layout_->start_class[at(e)])];
+        start_bar[e] += rounded<T>(absorbed_bar_[at(layout_->start_class[at(e)])]);
       }
     }
   }
@@ -166,22 +167,167 @@ class Observation {
  private:
   [[nodiscard]] Quantity quantity() const { return layout_->quantity; }
   [[nodiscard]] Index n() const { return layout_->n_positions; }
+  [[nodiscard]] int is_distribution() const { return quantity() == Quantity::pdf ? 0 : 1; }
+
+  // The entries of a row from first_density() on are density derivatives 0, 1, .. n_densities() - 1.
+  [[nodiscard]] Index first_density() const {
+    return quantity() == Quantity::pdf ? 0 : paired_ ? 2 : 1;
+  }
+  [[nodiscard]] Index n_densities() const { return 1 + order_ - is_distribution(); }
+  // A signed entry i is v G^left times G exits.
+  [[nodiscard]] Index left(Index i) const { return i - first_density() - 1; }
+  [[nodiscard]] Index n_vectors() const {
+    switch (quantity()) {
+      case Quantity::state_probability:
+        return 1 + order_;
+      case Quantity::accumulated_occupancy:
+        return std::max(order_, 1);
+      default:
+        return std::max<Index>(n_densities() - 1, 1);
+    }
+  }
+
+  void form_atom(Span<const T> start) {
+    atom_ = remainder_of<T>(Base(1.0), start.data(), nullptr, start.size());
+    for (Index e = 0; e < start.size(); ++e) {
+      if (layout_->start_position[at(e)] < 0) {
+        atom_ += start[e];
+        if (layout_->by_vertex()) {
+          absorbed_[at(layout_->start_class[at(e)])] += widened<N>(start[e]);
+        }
+      }
+    }
+  }
+
+  // G exits and its largest entry, where derivatives are read off it.
+  void observe_exits(const Chain<N>& chain) {
+    observed_.assign(layout_->by_vertex() || n_densities() < 2 ? 0 : at(n()), N(0.0));
+    largest_ = Base(0.0);
+    if (!observed_.empty()) {
+      chain.add_applied(chain.absorb(), observed_.data());
+    }
+    for (const N& x : observed_) {
+      largest_ = elementwise_max(largest_, magnitude(primal(x)));
+    }
+  }
+
+  void read(const Chain<N>& chain, const Base& unit, T* row) {
+    for (Index i = 0; i < first_density(); ++i) {
+      row[i] = rounded<T>(is_sum(i) ? sum_ : chain.total(chain.v()));
+    }
+    const bool summed = first_density() == 2 || quantity() == Quantity::cdf;
+    if (!summed && n_densities() == 0) {
+      return;
+    }
+    const N flux = chain.flux();
+    if (summed) {
+      sum_ += scaled(flux, unit);
+    }
+    for (Index i = first_density(); i < width(); ++i) {
+      row[i] = rounded<T>(is_signed(i) ? chain.dot(chain.v(left(i)), observed_.data()) : flux);
+    }
+  }
+
+  void read_states(const Chain<N>& chain, T* row) {
+    for (Index d = 0; d <= order_; ++d, row += block()) {
+      for (Index i = 0; i < n(); ++i) {
+        row[i] = rounded<T>(chain.v(d)[i]);
+      }
+      if (d > 0) {
+        flux_.assign(absorbed_.size(), N(0.0));
+        chain.add_flux(chain.v(d - 1), flux_.data());
+      }
+      for (Index c = 0; c < layout_->n_classes; ++c) {
+        row[n() + c] = rounded<T>(d > 0 ? flux_[at(c)] : absorbed_[at(c)]);
+      }
+    }
+    chain.add_flux(chain.v(), absorbed_.data());
+  }
+
+  void read_visits(const Chain<N>& chain, T* row) {
+    for (Index i = 0; i < n(); ++i) {
+      row[i] = rounded<T>(visits_[at(i)]);
+      visits_[at(i)] += chain.v()[i];
+    }
+    for (Index d = 1; d <= order_; ++d) {
+      for (Index i = 0; i < n(); ++i) {
+        row[d * n() + i] = rounded<T>(chain.v(d - 1)[i]);
+      }
+    }
+  }
+
+  const N* absorbed_by_class(const T* row_bar, Index a) {
+    for (Index c = 0; c < layout_->n_classes; ++c) {
+      flux_bar_[at(c)] = a == 0 ? absorbed_bar_[at(c)] : N(0.0);
+      if (a < order_) {
+        flux_bar_[at(c)] += widened<N>(row_bar[(a + 1) * block() + n() + c]);
+      }
+    }
+    return flux_bar_.data();
+  }
+
+  void add_states(const T* row_bar, N* z) {
+    for (Index d = 0; d <= order_; ++d) {
+      for (Index i = 0; i < n(); ++i) {
+        z[d * n() + i] += widened<N>(row_bar[d * block() + i]);
+      }
+    }
+    for (Index a = 0; a < layout_->n_classes; ++a) {
+      absorbed_bar_[at(a)] += widened<N>(row_bar[n() + a]);
+    }
+  }
+
+  void add_visits(const T* row_bar, N* z) {
+    for (Index i = 0; i < n(); ++i) {
+      z[i] += visits_bar_[at(i)];
+      visits_bar_[at(i)] += widened<N>(row_bar[i]);
+    }
+    for (Index d = 1; d <= order_; ++d) {
+      for (Index i = 0; i < n(); ++i) {
+        z[(d - 1) * n() + i] += widened<N>(row_bar[d * n() + i]);
+      }
+    }
+  }
+
+  void add_densities(const T* row_bar, const N* v, N* z) {
+    for (Index i = 0; i < first_density(); ++i) {
+      const N bar = widened<N>(row_bar[i]);
+      if (is_sum(i)) {
+        sum_bar_ += bar;
+        continue;
+      }
+      for (Index u = 0; u < n(); ++u) {
+        z[u] += bar;
+      }
+    }
+    for (Index i = first_density() + 1; i < width(); ++i) {
+      const N bar = widened<N>(row_bar[i]);
+      for (Index u = 0; u < n(); ++u) {
+        z[left(i) * n() + u] += bar * observed_[at(u)];
+        observed_bar_[at(u)] += bar * v[left(i) * n() + u];
+      }
+    }
+  }
 
   const TransitionLayout* layout_ = nullptr;
   bool paired_ = false;
-  T atom_, sum_{0.0}, sum_bar_;
-  std::vector<T> absorbed_, absorbed_bar_;  // (n_classes)
-  std::vector<T> visits_, visits_bar_;      // (n_positions)
+  int order_ = 0;
+  T atom_;
+  N sum_{0.0}, sum_bar_;
+  std::vector<N> absorbed_, absorbed_bar_, flux_, flux_bar_;  // (n_classes)
+  std::vector<N> visits_, visits_bar_;                        // (n_positions)
+  std::vector<N> observed_, observed_bar_, transfer_;         // (n_positions) G exits
+  Base largest_;                                              // magnitude of G exits
 };
 
 // Joins a chain, its observation and whoever knows the adjoint of the rows:
 //   rows.open_stretch(first, last, exponents)     before the chunks [first, last) are walked
 //   const T* rows.of(chunk, exponent)             (kChunk, width) for one of them
-template <class T, class Rows>
+template <class T, class N, class Rows>
 struct ReverseSource {
   using Base = typename Traits<T>::Base;
-  const Chain<T>& chain;
-  Observation<T>& observation;
+  const Chain<N>& chain;
+  Observation<T, N>& observation;
   Rows& rows;
   const T* row_bar = nullptr;
   Base unit{1.0};
@@ -193,10 +339,16 @@ struct ReverseSource {
     row_bar = rows.of(chunk, exponent);
     unit = power_of_two(exponent - chain.start_exponent());
   }
-  const T* absorbed(Index j) {
-    return observation.absorbed(row_bar + j * observation.width(), unit);
+  const N* absorbed(Index j, Index a) {
+    return observation.absorbed(row_bar + j * observation.width(), unit, a);
   }
-  void add(Index j, T* z) { observation.add(row_bar + j * observation.width(), z); }
+  void add(Index j, const N* v, N* z) {
+    observation.add(row_bar + j * observation.width(), v, z);
+  }
+  template <class Pair, class Exits>
+  void finish(Pair&& pair, Exits&& exits) {
+    observation.reverse_observed(chain, pair, exits);
+  }
 };
 
 }  // namespace phasic::PHASIC_ISA

@@ -2,7 +2,8 @@
 //
 //   pdf  q sum_k w_k c_k        sf  sum_k w_k m_k        cdf  atom + sum_k w_k a_k
 // with the series of uniformization_observe.h (cdf and sf: paired where derivatives are wanted) and
-// Poisson weights w_k(q t).
+// Poisson weights w_k(q t). Derivatives in time are sums over series of their own, at the same
+// weights; at a time with derivative parts the result is their Taylor sum.
 #pragma once
 
 #include "distribution/uniformization_observe.h"
@@ -32,30 +33,31 @@ struct ScaledResult {
   }
 };
 
-template <class T>
+template <class T, class N>
 class ScalarSweep {
  public:
   using Base = typename Traits<T>::Base;
 
-  // out * 2^out_exponent is the result. edges, slopes: what adjoint() will be asked for.
+  // out * 2^out_exponent is the result. order: how often times carry derivative parts; edges,
+  // slopes: what adjoint() will be asked for.
   void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
-               Span<const T> times, double truncation, bool edges, bool slopes, Span<T> out,
-               Span<Base> out_exponent) {
+               Span<const T> times, double truncation, int order, bool edges, bool slopes,
+               Span<T> out, Span<Base> out_exponent) {
     layout_ = &layout;
-    observation_.begin(layout, chain_, edge, start, edges, slopes);
+    order_ = order;
+    observation_.begin(layout, chain_, edge, start, edges, order + (slopes ? 1 : 0));
     valid_ = lanes_where(chain_.rate() + chain_.start_mass(),
                          [](double x) { return x < std::numeric_limits<double>::infinity(); });
     form_rates(times, chain_.rate(), valid_, rates_);
-    segment_.start_mass = chain_.start_mass();
-    segment_.n_positions = layout.n_positions;
-    segment_.n_series = observation_.width();
+    open_series();
     own_.assign(rates_.size(), Base(1.0));
-    slopes_ = slopes;
-    tangents_ = any_tangent(times);
     slope_.resize(slopes ? rates_.size() : 0);
-    with_weight_type<T>(slopes_, tangents_, [&](auto type) {
-      sum<typename decltype(type)::type>(truncation, out, out_exponent);
-    });
+    steps_.resize(rates_.size());
+    sum(truncation);
+    for (Index i = 0; i < out.size(); ++i) {
+      steps_[at(i)] = nilpotent_part(times[i]);
+      finish(sums_.sums()[at(i)], i, out[i], out_exponent[i]);
+    }
     out_.assign(out.begin(), out.end());
     out_exponent_.assign(out_exponent.begin(), out_exponent.end());
   }
@@ -72,7 +74,7 @@ class ScalarSweep {
     choose_unit(out_bar);
     observation_.begin_reverse();
     Rows rows{*this, out_bar};
-    reverse_.run(chain_, ReverseSource<T, Rows>{chain_, observation_, rows});
+    reverse_.run(chain_, ReverseSource<T, N, Rows>{chain_, observation_, rows});
     reverse_.collect(unit_, edge_bar, start_bar);
     if (layout_->quantity != Quantity::pdf) {
       for (Index i = 0; i < out_bar.size(); ++i) {
@@ -82,33 +84,33 @@ class ScalarSweep {
   }
 
  private:
-  [[nodiscard]] Base factor() const {
-    return layout_->quantity == Quantity::pdf ? chain_.rate() : Base(1.0);
-  }
   [[nodiscard]] bool is_cdf() const { return layout_->quantity == Quantity::cdf; }
-  template <class X>
-  PoissonSums<T, X>& sums() {
-    return std::get<PoissonSums<T, X>>(sums_);
+  // The d-th derivative in time, d > 0, is this times a power of q and the sum over its series.
+  [[nodiscard]] double sign() const { return layout_->quantity == Quantity::sf ? -1 : 1; }
+
+  void open_series() {
+    segment_.n_positions = layout_->n_positions;
+    segment_.n_series = observation_.width();
+    rows_.resize(at(kChunk * segment_.n_series));
+    for (Index i = 0; i < segment_.n_series; ++i) {
+      segment_.series[i].bound = observation_.start_bound(chain_, i);
+      segment_.series[i].is_signed = observation_.is_signed(i);
+    }
   }
 
-  template <class X>
-  void sum(double truncation, Span<T> out, Span<Base> out_exponent) {
-    PoissonSums<T, X>& all = sums<X>();
-    all.begin(Span<const T>(rates_), truncation, valid_);
-    for (Index first = 0; all.wanted() > first; first += kSegmentChunks) {
+  void sum(double truncation) {
+    sums_.begin(Span<const Base>(rates_), truncation, valid_);
+    for (Index first = 0; sums_.wanted() > first; first += kSegmentChunks) {
       segment_.open(first);
-      all.open_segment();
+      sums_.open_segment();
       const Index last = first + kSegmentChunks;
-      while (!all.all_reached(last)) {
-        const Index end = std::min(all.wanted(), last);
+      while (!sums_.all_reached(last)) {
+        const Index end = std::min(sums_.wanted(), last);
         while (chain_.n_chunks() < end) {
           advance();
         }
-        all.take(segment_, end);
+        sums_.take(segment_, end);
       }
-    }
-    for (Index i = 0; i < out.size(); ++i) {
-      finish(all.sums()[at(i)], i, out[i], out_exponent[i]);
     }
   }
 
@@ -121,68 +123,88 @@ class ScalarSweep {
     for (Index i = 0; i < width; ++i) {
       segment_.series[i].exponent[local] = observation_.exponent(chain_, chain_.exponent(), i);
     }
-    T rows[2 * kChunk];
-    observation_.advance(chain_, rows);
+    observation_.advance(chain_, rows_.data());
     for (Index i = 0; i < width; ++i) {
       Series<T>& series = segment_.series[i];
       T* const y = series.y.data() + segment_.local(chunk) * kChunk;
       for (Index j = 0; j < kChunk; ++j) {
-        y[j] = scaled(rows[j * width + i], Base(factor[j]));
+        y[j] = scaled(rows_[at(j * width + i)], Base(factor[j]));
       }
-      const bool bounded_by_mass = layout_->quantity == Quantity::pdf || !observation_.is_sum(i);
-      series.remaining[local] = bounded_by_mass ? chain_.mass() : chain_.start_mass();
-      series.remaining_exponent[local] = bounded_by_mass ? chain_.exponent() : Base(0.0);
+      series.remaining[local] = observation_.bound(chain_, i);
+      series.remaining_exponent[local] =
+          observation_.is_sum(i) ? Base(0.0) : chain_.exponent();
     }
   }
 
-  template <class X>
-  void finish(const PoissonSum<T, X>& s, Index i, T& out, Base& out_exponent) {
-    const T atom = is_cdf() ? observation_.atom() : T(0.0);
-    const auto& own = s.total[0];
-    const ScaledResult<T> result(scaled(value_of(own.sum), factor()), own.exponent, atom);
-    out = result.value;
-    out_exponent = result.exponent;
-    T slope = slope_of(own.sum, result.factor * factor() * chain_.rate());
-    if (observation_.paired()) {
-      const auto& other = s.total[1];
-      const Base unit = power_of_two(other.exponent);
-      const Base own_size = primal(value_of(own.sum)) * power_of_two(own.exponent);
-      const Base other_size = primal(value_of(other.sum)) * unit;
-      own_[at(i)] = where_positive(own_size - other_size, Base(0.0), Base(1.0));
-      T complement = -scaled(value_of(other.sum), unit);
-      if (!is_cdf()) {
-        complement -= observation_.atom();
-      }
-      set_primal(complement, primal(out));
-      out = selected(own_[at(i)], out, complement);
-      slope = selected(own_[at(i)], slope, -slope_of(other.sum, unit * chain_.rate()));
+  // x 2^e times q^power with the mantissa near 1.
+  void multiply_by_rate(Index power, T& x, Base& e) const {
+    for (Index i = 0; i < power; ++i) {
+      x = scaled(x, chain_.rate());
+      const Base shift = exponent_of(magnitude(x));
+      x = scaled(x, power_of_two(-shift));
+      e += shift;
     }
-    if (slopes_) {
-      slope_[at(i)] = slope;
+  }
+
+  void finish(const PoissonSum<T>& s, Index i, T& out, Base& out_exponent) {
+    const int n_derivatives = order_ + (slope_.empty() ? 0 : 1);
+    T part[kMaxSeries];
+    Base exponent[kMaxSeries];
+    for (int d = 0; d <= n_derivatives; ++d) {
+      const Index entry = d == 0 ? 0 : observation_.entry_of(d);
+      part[d] = s.total[entry].sum;
+      exponent[d] = s.total[entry].exponent;
+      multiply_by_rate(observation_.power(entry), part[d], exponent[d]);
+    }
+    const T atom = is_cdf() ? observation_.atom() : T(0.0);
+    const ScaledResult<T> result(part[0], exponent[0], atom);
+    part[0] = result.value;
+    out_exponent = result.exponent;
+    if (observation_.paired()) {
+      part[0] = from_smaller(s, i, part[0]);
+    }
+    for (int d = 1; d <= n_derivatives; ++d) {
+      part[d] = scaled(part[d], power_of_two(exponent[d] - out_exponent) * sign());
+    }
+    const T& step = steps_[at(i)];
+    out = taylor_sum(step, order_, [&](int d) { return part[d]; });
+    if (!slope_.empty()) {
+      slope_[at(i)] = taylor_sum(step, order_, [&](int d) { return part[d + 1]; });
     }
     mark_invalid(out, valid_);
   }
-  template <class R>
-  static const T& value_of(const R& sum) {
-    if constexpr (Traits<R>::levels > Traits<T>::levels) {
-      return sum.value;
-    } else {
-      return sum;
+
+  // A cdf or sf whose derivatives in other things than time are those of the smaller of the two.
+  T from_smaller(const PoissonSum<T>& s, Index i, const T& value) {
+    const Base unit = power_of_two(s.total[1].exponent);
+    const Base own_size = primal(s.total[0].sum) * power_of_two(s.total[0].exponent);
+    const Base other_size = primal(s.total[1].sum) * unit;
+    own_[at(i)] = where_positive(own_size - other_size, Base(0.0), Base(1.0));
+    T complement = -scaled(s.total[1].sum, unit);
+    if (!is_cdf()) {
+      complement -= observation_.atom();
     }
-  }
-  template <class R>
-  static T slope_of(const R& sum, const Base& scale) {
-    if constexpr (Traits<R>::levels > Traits<T>::levels) {
-      return scaled(sum.tangent, scale);
-    } else {
-      return T(0.0);
-    }
+    set_primal(complement, primal(value));
+    return selected(own_[at(i)], value, complement);
   }
 
   // The part of a cotangent that goes into a series: 1, 0 or -1 of it, by lane.
   [[nodiscard]] Base share(Index time, Index series) const {
     const Base own = valid_ * own_[at(time)];
     return series == 0 ? own : own - valid_;
+  }
+
+  // What multiplies a series in the result at a time, in units of q^power.
+  [[nodiscard]] T coefficient(Index time, Index series) const {
+    const int first = observation_.paired() ? 2 : 1;
+    if (series < first) {
+      return constant<T>(share(time, series));
+    }
+    const int d = static_cast<int>(series - observation_.entry_of(1)) + 1;
+    if (d > order_) {
+      return T(0.0);
+    }
+    return scaled(taylor_weight(steps_[at(time)], d), valid_ * sign());
   }
 
   // Cotangents are measured in units of 2^unit_, the size of the largest term of <out_bar, out>.
@@ -203,25 +225,20 @@ class ScalarSweep {
     void open_stretch(Index begin, Index end, const Base* exponents) {
       first = begin;
       sweep.rows_bar_.assign(at((end - begin) * kChunk * sweep.segment_.n_series), T(0.0));
-      with_weight_type<T>(sweep.slopes_, sweep.tangents_, [&](auto type) {
-        sweep.form_rows_bar<typename decltype(type)::type>(out_bar, begin, end, exponents);
-      });
+      sweep.form_rows_bar(out_bar, begin, end, exponents);
     }
     const T* of(Index chunk, const Base&) const {
       return sweep.rows_bar_.data() + (chunk - first) * kChunk * sweep.segment_.n_series;
     }
   };
 
-  template <class X>
   void form_rows_bar(Span<const T> out_bar, Index begin, Index end, const Base* exponents) {
     for (Index s = begin / kSegmentChunks; s <= (end - 1) / kSegmentChunks; ++s) {
       segment_.tables.open(s * kSegmentChunks);
-      for (const auto& window : sums<X>().windows(s)) {
+      for (const auto& window : sums_.windows(s)) {
         const Index from = std::max(begin, window.begin), to = std::min(end, window.end);
-        if (from < to && tangents_) {
-          add_weights<T>(window.time, out_bar, from, to, begin, exponents);
-        } else if (from < to) {
-          add_weights<Base>(window.time, out_bar, from, to, begin, exponents);
+        for (Index series = 0; from < to && series < segment_.n_series; ++series) {
+          add_weights(window.time, series, out_bar[window.time], from, to, begin, exponents);
         }
       }
       const Index last = std::min(end, (s + 1) * kSegmentChunks);
@@ -236,35 +253,33 @@ class ScalarSweep {
     }
   }
 
-  // Chunks [from, to) of one time, into the stretch that begins at chunk `begin`.
-  template <class W>
-  void add_weights(Index time, Span<const T> out_bar, Index from, Index to, Index begin,
+  // Chunks [from, to) of one time and series, into the stretch that begins at chunk `begin`.
+  void add_weights(Index time, Index series, const T& out_bar, Index from, Index to, Index begin,
                    const Base* exponents) {
-    const PoissonRate<W> rate(rate_as<W>(rates_[at(time)]));
-    const Index width = segment_.n_series;
-    const Base bar_exponent = exponent_of(magnitude(out_bar[time]));
-    const T bar = scaled(out_bar[time], power_of_two(-bar_exponent) * factor());
+    T bar = out_bar * coefficient(time, series);
+    const Base size = magnitude(bar);
+    if (!(max_lane(size) > 0)) {
+      return;
+    }
+    Base bar_exponent = exponent_of(size);
+    bar = scaled(bar, power_of_two(-bar_exponent));
+    multiply_by_rate(observation_.power(series), bar, bar_exponent);
+    const PoissonRate<Base> rate(rates_[at(time)]);
     const Base unit = out_exponent_[at(time)] + unit_ - bar_exponent;
-    WeightGroup<W> group;
+    const Index width = segment_.n_series;
+    WeightGroup<Base> group;
     for (Index c = from; c < to; ++c) {
       const Index i = (c - from) % kAnchorChunks;
       if (i == 0) {
         group.fill(rate, segment_.tables, c, std::min(c + kAnchorChunks, to));
       }
-      for (Index s = 0; s < width; ++s) {
-        const Base part = share(time, s);
-        if (max_lane(part * part) == 0) {
-          continue;
-        }
-        const Base shift =
-            group.exponent[i] + observation_.exponent(chain_, exponents[c - begin], s) - unit;
-        const W weight = scaled(group.weight[i], power_of_two(shift, kLargestExponent));
-        T term = product(weight, scaled(bar, part));
-        T* const row_bar = rows_bar_.data() + (c - begin) * kChunk * width + s;
-        for (Index j = 0; j < kChunk; ++j) {
-          row_bar[j * width] += term;
-          term = product(rate.x, term);
-        }
+      const Base shift =
+          group.exponent[i] + observation_.exponent(chain_, exponents[c - begin], series) - unit;
+      T term = scaled(bar, group.weight[i] * power_of_two(shift, kLargestExponent));
+      T* const row_bar = rows_bar_.data() + (c - begin) * kChunk * width + series;
+      for (Index j = 0; j < kChunk; ++j) {
+        row_bar[j * width] += term;
+        term = scaled(term, rate.x);
       }
     }
   }
@@ -273,14 +288,16 @@ class ScalarSweep {
   static constexpr double kLargestExponent = 500;
 
   const TransitionLayout* layout_ = nullptr;
-  bool slopes_ = false, tangents_ = false;
-  Chain<T> chain_;
-  Observation<T> observation_;
-  ChainReverse<T> reverse_;
+  int order_ = 0;
+  Chain<N> chain_;
+  Observation<T, N> observation_;
+  ChainReverse<N> reverse_;
   SeriesSegment<T> segment_;
-  EachWeight<PoissonSums, T> sums_;
+  PoissonSums<T> sums_;
   Base valid_, unit_;
-  std::vector<T> rates_, out_, slope_, rows_bar_;
+  std::vector<Base> rates_;
+  std::vector<T> steps_;  // (n_times) derivative parts of the times
+  std::vector<T> out_, slope_, rows_, rows_bar_;
   std::vector<Base> out_exponent_, own_;  // own_: 1 in lanes that take derivatives from series 0
 };
 

@@ -163,26 +163,4 @@ void add_lane(T& x, const T& y, int i) {
   }
 }
 
-// Number types mix as (Base, T), (T, T) and (Dual<T>, T); the richer one is the result.
-template <class X, class T>
-using Richer = std::conditional_t<(Traits<X>::levels > Traits<T>::levels), X, T>;
-
-template <class R, class T>
-R promoted(const T& x) {
-  if constexpr (Traits<R>::levels == Traits<T>::levels) {
-    return x;
-  } else {
-    return R(x, T(0.0));
-  }
-}
-template <class X, class R>
-R product(const X& x, const R& y) {
-  if constexpr (Traits<X>::levels == Traits<R>::levels) {
-    return x * y;
-  } else {
-    static_assert(Traits<X>::levels == 0, "the left factor is a base number or of the same type");
-    return scaled(y, x);
-  }
-}
-
 }  // namespace phasic::PHASIC_ISA

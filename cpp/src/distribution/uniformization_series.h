@@ -1,4 +1,4 @@
-// Poisson-weighted sums of one or two series, sum_k w_k(x) y_k, for many x at once.
+// Poisson-weighted sums of a few series, sum_k w_k(x) y_k, for many x at once.
 //
 // 1. The chain fills a segment of up to kSegmentChunks chunks of y, each chunk with its exponent.
 // 2. Every x adds the part of its window that lies in the segment, from right to left in groups of
@@ -6,8 +6,9 @@
 //    (the factors 1 / ((k + 1) .. (k + j)) are in the y); chunks are interleaved to fill the
 //    pipeline.
 // 3. It stops on the left when what remains there is below truncation * (what it has), rigorously:
-//    y <= start mass and the Poisson lower tail. It stops on the right by the upper tail and the
-//    mass that is left, and asks for a longer chain until then.
+//    by a bound of all y and the Poisson lower tail. It stops on the right by the upper tail and a
+//    bound of the y from there on, and asks for a longer chain until then. Series of either sign may
+//    nearly cancel; they also stop where the rest is below 2^-kCancelled of their largest part.
 // 4. Sums are scaled numbers: far tails keep their relative accuracy below the double range.
 #pragma once
 
@@ -56,17 +57,20 @@ struct Series {
   using Base = typename Traits<T>::Base;
   std::vector<T> y;             // times the chunk's factors
   std::vector<Base> exponent;   // of y, by chunk
-  std::vector<Base> remaining;  // bound of y from the end of each chunk on, times 2^...
+  std::vector<Base> remaining;  // bound of |y| from the end of each chunk on, times 2^...
   std::vector<Base> remaining_exponent;
+  Base bound;              // of every |y|
+  bool is_signed = false;  // else y >= 0
 };
+
+inline constexpr Index kMaxSeries = 6;
+inline constexpr double kCancelled = 110;
 
 template <class T>
 struct SeriesSegment {
-  using Base = typename Traits<T>::Base;
   ChunkTables tables;
-  Series<T> series[2];
+  Series<T> series[kMaxSeries];
   Index n_series = 1;
-  Base start_mass;  // bound of every y
   Index n_positions = 0;
 
   void open(Index first) {
@@ -82,19 +86,18 @@ struct SeriesSegment {
 };
 
 // Weights at the first step of consecutive chunks.
-template <class X>
+template <class Base>
 struct WeightGroup {
-  using Base = typename Traits<X>::Base;
-  X weight[kAnchorChunks + 1];
+  Base weight[kAnchorChunks + 1];
   Base exponent[kAnchorChunks + 1];
 
   // For chunks [begin, end) and for `end` itself.
-  void fill(const PoissonRate<X>& rate, const ChunkTables& tables, Index begin, Index end) {
+  void fill(const PoissonRate<Base>& rate, const ChunkTables& tables, Index begin, Index end) {
     poisson_anchor(static_cast<double>(begin * kChunk), rate.x, weight[0], exponent[0]);
     advance(rate, tables, begin, end);
   }
   // The same from a known weight at `begin`.
-  void advance(const PoissonRate<X>& rate, const ChunkTables& tables, Index begin, Index end) {
+  void advance(const PoissonRate<Base>& rate, const ChunkTables& tables, Index begin, Index end) {
     for (Index i = 0; i < end - begin; ++i) {
       weight[i + 1] = weight[i];
       exponent[i + 1] = exponent[i];
@@ -103,29 +106,28 @@ struct WeightGroup {
   }
 };
 
-// One x: X is its number type, T that of the series.
-template <class T, class X>
+// One x and its sums, T being the number type of the series.
+template <class T>
 struct PoissonSum {
   using Base = typename Traits<T>::Base;
-  using R = Richer<X, T>;
   struct Total {
-    R sum{0.0};
+    T sum{0.0};
     Base exponent{kNoScale};
+    Base peak{kNoScale};  // exponent of the largest part that was added
   };
-  PoissonRate<X> rate;
-  Total total[2];        // by series
-  X weight{0.0};         // at chunk `next`
+  PoissonRate<Base> rate;
+  Total total[kMaxSeries];
+  Base weight{0.0};  // at chunk `next`
   Base weight_exponent{0.0};
   Index next = 0, want = 0;  // chunks taken, chunks wanted
   bool done = false;
 };
 
-template <class T, class X>
+template <class T>
 class PoissonSums {
  public:
   using Base = typename Traits<T>::Base;
-  using Sum = PoissonSum<T, X>;
-  using R = typename Sum::R;
+  using Sum = PoissonSum<T>;
   using Total = typename Sum::Total;
   static constexpr int kLanes = Traits<T>::lanes;
   struct Window {
@@ -133,7 +135,7 @@ class PoissonSums {
   };
 
   // rates: q t, one a time. Lanes whose valid entry is not 1 are ignored by the stopping rules.
-  void begin(Span<const T> rates, double truncation, const Base& valid) {
+  void begin(Span<const Base> rates, double truncation, const Base& valid) {
     truncation_ = truncation;
     valid_ = valid;
     sums_.resize(at(rates.size()));
@@ -143,8 +145,8 @@ class PoissonSums {
     for (Index i = 0; i < rates.size(); ++i) {
       Sum& s = sums_[at(i)];
       s = Sum{};
-      s.rate = PoissonRate<X>(rate_as<X>(rates[i]));
-      const double edge = poisson_right_edge(max_lane(primal(rates[i])), log_tail);
+      s.rate = PoissonRate<Base>(rates[i]);
+      const double edge = poisson_right_edge(max_lane(rates[i]), log_tail);
       s.want = static_cast<Index>(edge) / kChunk + 1;
     }
   }
@@ -193,12 +195,12 @@ class PoissonSums {
   }
 
  private:
-  static constexpr int kInterleave = Traits<R>::levels == 0 ? 4 : Traits<R>::levels == 1 ? 2 : 1;
+  static constexpr int kInterleave = Traits<T>::levels == 0 ? 4 : Traits<T>::levels == 1 ? 2 : 1;
 
   // Adds chunks from end - 1 down to begin or to where the rest is negligible; returns that chunk.
   Index add(const SeriesSegment<T>& segment, Sum& s, Index begin, Index end) {
-    WeightGroup<X> group;
-    const X weight = s.weight;
+    WeightGroup<Base> group;
+    const Base weight = s.weight;
     const Base exponent = s.weight_exponent;
     for (Index last = end; last > begin;) {
       const Index first = std::max(begin, last - kAnchorChunks);
@@ -227,8 +229,8 @@ class PoissonSums {
 
   // Chunks [first, first + count) of the segment.
   static void add_group(const Series<T>& series, Index first, Index count,
-                        const WeightGroup<X>& group, const X& x, Total& total) {
-    R sum[kAnchorChunks];
+                        const WeightGroup<Base>& group, const Base& x, Total& total) {
+    T sum[kAnchorChunks];
     const T* const y = series.y.data() + first * kChunk;
     Index c = 0;
     for (; c + kInterleave <= count; c += kInterleave) {
@@ -239,13 +241,13 @@ class PoissonSums {
     }
     Base exponent[kAnchorChunks], top(kNoScale);
     for (Index i = 0; i < count; ++i) {
-      sum[i] = product(group.weight[i], sum[i]);
+      sum[i] = scaled(sum[i], group.weight[i]);
       const Base size = magnitude(sum[i]);
       exponent[i] = group.exponent[i] + series.exponent[at(first + i)];
       top = elementwise_max(top, where_positive(size, exponent[i] + exponent_of(size),
                                                 Base(kNoScale)));
     }
-    R added(0.0);
+    T added(0.0);
     for (Index i = 0; i < count; ++i) {
       added += scaled(sum[i], power_of_two(exponent[i] - top));
     }
@@ -254,21 +256,24 @@ class PoissonSums {
 
   // The sums over kCount chunks of y, in units of their first weights.
   template <int kCount>
-  static void chunk_sums(const T* y, const X& x, R* sum) {
-    R h[kCount];
+  static void chunk_sums(const T* y, const Base& x, T* sum) {
+    T h[kCount];
     for (int b = 0; b < kCount; ++b) {
-      h[b] = promoted<R>(y[b * kChunk + kChunk - 1]);
+      h[b] = y[b * kChunk + kChunk - 1];
     }
     for (Index j = kChunk - 2; j >= 0; --j) {
       for (int b = 0; b < kCount; ++b) {
-        h[b] = promoted<R>(y[b * kChunk + j]) + product(x, h[b]);
+        h[b] = y[b * kChunk + j] + scaled(h[b], x);
       }
     }
     std::copy(h, h + kCount, sum);
   }
 
   // total += added * 2^exponent
-  static void merge(Total& total, const R& added, const Base& exponent) {
+  static void merge(Total& total, const T& added, const Base& exponent) {
+    const Base size = magnitude(primal(added));
+    total.peak = elementwise_max(
+        total.peak, where_positive(size, exponent + exponent_of(size), Base(kNoScale)));
     const Base both = elementwise_max(total.exponent, exponent);
     total.sum = scaled(total.sum, power_of_two(total.exponent - both)) +
                 scaled(added, power_of_two(exponent - both));
@@ -286,22 +291,31 @@ class PoissonSums {
     return result;
   }
 
+  // What may be left out of a sum, in units of its mantissa.
+  [[nodiscard]] double allowed_rest(const Series<T>& series, const Total& total, int i,
+                                    double k) const {
+    const double allowed = threshold(k) * std::fabs(lane(primal(total.sum), i));
+    return series.is_signed
+               ? allowed + power_of_two(lane(total.peak - total.exponent, i) - kCancelled)
+               : allowed;
+  }
+
   [[nodiscard]] bool rest_negligible(const SeriesSegment<T>& segment, const Sum& s,
-                                     const WeightGroup<X>& group, Index chunk) const {
+                                     const WeightGroup<Base>& group, Index chunk) const {
     const double k = static_cast<double>(chunk * kChunk);
     for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(primal(s.rate.x), i);
+      const double x = lane(s.rate.x, i);
       if (lane(valid_, i) != 1) {
         continue;
       }
       if (!(k < x + 1)) {
         return false;
       }
-      const double rest = lane(primal(group.weight[0]), i) * lane(segment.start_mass, i) *
-                          lower_tail_factor(k, x);
+      const double tail = lane(group.weight[0], i) * lower_tail_factor(k, x);
       for (Index j = 0; j < segment.n_series; ++j) {
         const double shift = lane(group.exponent[0], i) - lane(s.total[j].exponent, i);
-        if (rest * power_of_two(shift) > threshold(k) * lane(primal(s.total[j].sum), i)) {
+        const double rest = tail * lane(segment.series[j].bound, i) * power_of_two(shift);
+        if (rest > allowed_rest(segment.series[j], s.total[j], i, k)) {
           return false;
         }
       }
@@ -312,14 +326,14 @@ class PoissonSums {
   [[nodiscard]] bool converged(const SeriesSegment<T>& segment, const Sum& s) const {
     const double k = static_cast<double>(s.next * kChunk);
     for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(primal(s.rate.x), i);
+      const double x = lane(s.rate.x, i);
       if (lane(valid_, i) != 1) {
         continue;
       }
       if (!(k + 1 > x)) {
         return false;
       }
-      const double tail = lane(primal(s.weight), i) * upper_tail_factor(k, x);
+      const double tail = lane(s.weight, i) * upper_tail_factor(k, x);
       for (Index j = 0; j < segment.n_series; ++j) {
         if (!small_rest(segment, j, s, i, tail)) {
           return false;
@@ -342,7 +356,7 @@ class PoissonSums {
     const double shift = lane(s.weight_exponent, i) - lane(s.total[j].exponent, i) +
                          lane(series.remaining_exponent[last], i);
     return !(tail * lane(series.remaining[last], i) * power_of_two(shift) >
-             threshold(static_cast<double>(k)) * sum);
+             allowed_rest(series, s.total[j], i, static_cast<double>(k)));
   }
 
   double truncation_ = 0;

@@ -7,6 +7,7 @@
 // zero, so that far vertices keep their relative accuracy, or below the double range.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "distribution/uniformization_observe.h"
@@ -17,22 +18,21 @@ namespace phasic::PHASIC_ISA {
 
 // The weights of one time in one chunk, as plain numbers. They are formed 2^kBoost too large, so
 // that a weight that grows into the double range inside a chunk is not lost.
-template <class X>
+template <class Base>
 class ChunkWeights {
  public:
-  using Base = typename Traits<X>::Base;
   static constexpr double kBoost = 500;
-  X weight[kChunk];
+  Base weight[kChunk];
 
   // False if all of them are zero.
-  bool form(const PoissonRate<X>& rate, const X& first, const Base& exponent,
+  bool form(const PoissonRate<Base>& rate, const Base& first, const Base& exponent,
             const double* factor) {
-    X w = scaled(first, power_of_two(exponent + kBoost));
+    Base w = first * power_of_two(exponent + kBoost);
     const double unboost = std::ldexp(1.0, -static_cast<int>(kBoost));
     Base largest(0.0);
     for (Index j = 0; j < kChunk; ++j) {
-      weight[j] = scaled(w, Base(factor[j] * unboost));
-      largest = elementwise_max(largest, magnitude(weight[j]));
+      weight[j] = w * (factor[j] * unboost);
+      largest = elementwise_max(largest, weight[j]);
       w = rate.x * w;
     }
     return max_lane(largest) > 0;
@@ -41,49 +41,40 @@ class ChunkWeights {
 
 inline constexpr Index kTile = 16;  // vertices whose part of a chunk is worked on in cache
 
-// w y where w may carry one level more than y.
-template <class R, class X, class T>
-R weighted(const X& w, const T& y) {
-  if constexpr (Traits<X>::levels > Traits<T>::levels) {
-    return R(w.value * y, w.tangent * y);
-  } else {
-    return product(w, y);
-  }
-}
-
 // One time of the sweep.
-template <class T, class X>
+template <class Base>
 struct VertexTime {
-  using Base = typename Traits<T>::Base;
-  PoissonRate<X> rate;
-  X weight{0.0};  // at the next chunk
+  PoissonRate<Base> rate;
+  Base weight{0.0};  // at the next chunk
   Base weight_exponent{0.0};
   Index want = 0;
   bool done = false;
 };
 
-// Sums over the vectors of the sweep for every time, in number type X for the weights.
-template <class T, class X>
+// Sums over the rows of the sweep for every time.
+template <class T>
 class VertexSums {
  public:
   using Base = typename Traits<T>::Base;
-  using R = Richer<X, T>;
   static constexpr int kLanes = Traits<T>::lanes;
 
-  void begin(Span<const T> rates, Index width, double truncation, const Base& valid) {
+  // rates: q t, one a time. block: entries of a row of each order of derivative.
+  void begin(Span<const Base> rates, Index width, Index block, double truncation,
+             const Base& valid) {
     width_ = width;
+    block_ = block;
     truncation_ = truncation;
     valid_ = valid;
     times_.resize(at(rates.size()));
     weights_.resize(at(rates.size()));
     active_.reserve(at(rates.size()));
-    sum_.assign(at(rates.size() * width), R(0.0));
+    sum_.assign(at(rates.size() * width), T(0.0));
     const double log_tail = 4 - std::log(truncation);
     for (Index i = 0; i < rates.size(); ++i) {
-      VertexTime<T, X>& t = times_[at(i)];
-      t = VertexTime<T, X>{};
-      t.rate = PoissonRate<X>(rate_as<X>(rates[i]));
-      const double edge = poisson_right_edge(max_lane(primal(rates[i])), log_tail);
+      VertexTime<Base>& t = times_[at(i)];
+      t = VertexTime<Base>{};
+      t.rate = PoissonRate<Base>(rates[i]);
+      const double edge = poisson_right_edge(max_lane(rates[i]), log_tail);
       t.want = static_cast<Index>(edge) / kChunk + 1;
     }
   }
@@ -92,11 +83,13 @@ class VertexSums {
     return std::all_of(times_.begin(), times_.end(), [](const auto& t) { return t.done; });
   }
 
-  // rows: (kChunk, width) of the chunk.
-  void take(const ChunkTables& tables, Index chunk, const T* rows, Index n_positions) {
+  // rows: (kChunk, width) of the chunk. norm(d): bound of the entries of derivative d from now on.
+  template <class Norm>
+  void take(const ChunkTables& tables, Index chunk, const T* rows, Index n_positions,
+            Norm&& norm) {
     active_.clear();
     for (Index i = 0; i < ssize(times_); ++i) {
-      VertexTime<T, X>& t = times_[at(i)];
+      VertexTime<Base>& t = times_[at(i)];
       if (!t.done) {
         if (chunk % kAnchorChunks == 0) {
           poisson_anchor(static_cast<double>(chunk * kChunk), t.rate.x, t.weight,
@@ -113,27 +106,30 @@ class VertexSums {
       add_tile(rows, u, std::min(u + kTile, width_));
     }
     for (Index i = 0; i < ssize(times_); ++i) {
-      VertexTime<T, X>& t = times_[at(i)];
+      VertexTime<Base>& t = times_[at(i)];
       if (!t.done && chunk + 1 == t.want) {
         t.done = converged(t, sum(i), n_positions);
+        for (Index d = 1; t.done && d < width_ / block_; ++d) {
+          t.done = derivative_converged(t, sum(i) + d * block_, norm(d));
+        }
         t.want += t.done ? 0 : std::max<Index>(1, t.want / 16);
       }
     }
   }
 
-  [[nodiscard]] const R* sum(Index i) const { return sum_.data() + i * width_; }
+  [[nodiscard]] const T* sum(Index i) const { return sum_.data() + i * width_; }
   [[nodiscard]] Index end(Index i) const { return times_[at(i)].want; }
 
  private:
   // Entries [begin, end) of the rows stay in cache while every time takes them.
   void add_tile(const T* rows, Index begin, Index end) {
     for (Index a = 0; a < ssize(active_); ++a) {
-      const X* const weight = weights_[at(a)].weight;
-      R* const sum = sum_.data() + active_[at(a)] * width_;
+      const Base* const weight = weights_[at(a)].weight;
+      T* const sum = sum_.data() + active_[at(a)] * width_;
       for (Index u = begin; u < end; ++u) {
-        R total = sum[u];
+        T total = sum[u];
         for (Index j = 0; j < kChunk; ++j) {
-          total += weighted<R>(weight[j], rows[j * width_ + u]);
+          total += scaled(rows[j * width_ + u], weight[j]);
         }
         sum[u] = total;
       }
@@ -141,11 +137,11 @@ class VertexSums {
   }
 
   // Every entry that step k adds to is at most k (occupancy; 1 for a probability).
-  [[nodiscard]] bool converged(const VertexTime<T, X>& t, const R* sum, Index n_positions) const {
+  [[nodiscard]] bool converged(const VertexTime<Base>& t, const T* sum, Index n_positions) const {
     const double k = static_cast<double>(t.want * kChunk);
     const bool all_reached = t.want * kChunk > n_positions;
     for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(primal(t.rate.x), i);
+      const double x = lane(t.rate.x, i);
       if (lane(valid_, i) != 1) {
         continue;
       }
@@ -153,10 +149,10 @@ class VertexSums {
         return false;
       }
       const double factor = upper_tail_factor(k, x);
-      const double rest = lane(primal(t.weight), i) * factor * (k + factor) *
+      const double rest = lane(t.weight, i) * factor * (k + factor) *
                           power_of_two(lane(t.weight_exponent, i));
       const double limit = truncation_ / (1 + k);
-      for (Index u = 0; u < width_ && rest > 0; ++u) {
+      for (Index u = 0; u < block_ && rest > 0; ++u) {
         const double entry = lane(primal(sum[u]), i);
         if (entry == 0 ? !all_reached : rest > limit * entry) {
           return false;
@@ -166,100 +162,151 @@ class VertexSums {
     return true;
   }
 
-  Index width_ = 0;
+  // Entries of either sign count beside the largest of them.
+  [[nodiscard]] bool derivative_converged(const VertexTime<Base>& t, const T* sum,
+                                          const Base& norm) const {
+    const double k = static_cast<double>(t.want * kChunk);
+    Base largest(0.0);
+    for (Index u = 0; u < block_; ++u) {
+      largest = elementwise_max(largest, magnitude(primal(sum[u])));
+    }
+    for (int i = 0; i < kLanes; ++i) {
+      const double rest = lane(t.weight, i) * upper_tail_factor(k, lane(t.rate.x, i)) *
+                          lane(norm, i) * power_of_two(lane(t.weight_exponent, i));
+      if (lane(valid_, i) == 1 && rest > kBesideLargest * truncation_ * lane(largest, i) / (1 + k)) {
+        return false;
+      }
+    }
+    return true;
+  }
+  static constexpr double kBesideLargest = 1e-6;
+
+  Index width_ = 0, block_ = 0;
   double truncation_ = 0;
   Base valid_;
-  std::vector<VertexTime<T, X>> times_;
-  std::vector<ChunkWeights<X>> weights_;  // of the active times
-  std::vector<Index> active_;             // times with a weight in the chunk
-  std::vector<R> sum_;                    // (n_times, width)
+  std::vector<VertexTime<Base>> times_;
+  std::vector<ChunkWeights<Base>> weights_;  // of the active times
+  std::vector<Index> active_;                // times with a weight in the chunk
+  std::vector<T> sum_;                       // (n_times, width)
 };
 
-template <class T, class W>
-struct TimeWeights {
-  std::vector<ChunkWeights<W>> of_time;
-};
-
-template <class T>
+template <class T, class N>
 class VertexSweep {
  public:
   using Base = typename Traits<T>::Base;
 
-  // out: (n_times, n_vertices). edges, slopes: what adjoint() will be asked for.
+  // out: (n_times, n_vertices). order: how often times carry derivative parts; edges, slopes: what
+  // adjoint() will be asked for.
   void forward(const TransitionLayout& layout, Span<const T> edge, Span<const T> start,
-               Span<const T> times, double truncation, bool edges, bool slopes, Span<T> out) {
+               Span<const T> times, double truncation, int order, bool edges, bool slopes,
+               Span<T> out) {
     layout_ = &layout;
-    observation_.begin(layout, chain_, edge, start, edges, slopes);
+    order_ = order;
+    slopes_ = slopes;
+    observation_.begin(layout, chain_, edge, start, edges, order + (slopes ? 1 : 0));
     valid_ = lanes_where(chain_.rate() + chain_.start_mass(),
                          [](double x) { return x < std::numeric_limits<double>::infinity(); });
     form_rates(times, chain_.rate(), valid_, rates_);
-    slopes_ = slopes;
-    tangents_ = any_tangent(times);
-    slope_.resize(slopes ? rates_.size() * at(width()) : 0);
+    steps_.resize(rates_.size());
+    std::transform(times.begin(), times.end(), steps_.begin(), nilpotent_part<T>);
+    form_factors();
+    slope_.resize(slopes ? rates_.size() * at(block()) : 0);
     std::fill(out.begin(), out.end(), T(0.0));
-    with_weight_type<T>(slopes_, tangents_, [&](auto type) {
-      sum<typename decltype(type)::type>(truncation, out);
-    });
+    sum(truncation);
+    for (Index i = 0; i < ssize(rates_); ++i) {
+      finish(i, out.data() + i * layout_->n_vertices);
+    }
   }
 
   // All += . Spans for what the last forward was not asked to keep are empty.
   void adjoint(Span<const T> out_bar, Span<T> edge_bar, Span<T> start_bar, Span<T> times_bar) {
     gather(out_bar);
     for (Index i = 0; i < times_bar.size(); ++i) {
-      for (Index u = 0; u < width(); ++u) {
-        times_bar[i] += out_bar_[at(i * width() + u)] * slope_[at(i * width() + u)];
+      for (Index u = 0; u < block(); ++u) {
+        times_bar[i] += out_bar_[at(i * block() + u)] * slope_[at(i * block() + u)];
       }
     }
     if (edge_bar.empty() && start_bar.empty()) {
       return;
     }
     observation_.begin_reverse();
+    spread_over_derivatives();
     Rows rows{*this};
-    reverse_.run(chain_, ReverseSource<T, Rows>{chain_, observation_, rows});
+    reverse_.run(chain_, ReverseSource<T, N, Rows>{chain_, observation_, rows});
     reverse_.collect(Base(0.0), edge_bar, start_bar);
     observation_.collect(start_bar);
   }
 
  private:
   [[nodiscard]] Index width() const { return observation_.width(); }
-  [[nodiscard]] Base factor() const {
-    return layout_->quantity == Quantity::accumulated_occupancy ? 1.0 / chain_.rate() : Base(1.0);
+  [[nodiscard]] Index block() const { return observation_.block(); }
+
+  // The d-th derivative is the sum over its block times the d-th of these.
+  void form_factors() {
+    factor_.clear();
+    Base factor(1.0);
+    if (layout_->quantity == Quantity::accumulated_occupancy) {
+      factor = 1.0 / chain_.rate();
+    }
+    for (int d = 0; d <= order_ + slopes_; ++d) {
+      factor_.push_back(factor);
+      factor = factor * chain_.rate();
+    }
   }
 
-  template <class X>
-  void sum(double truncation, Span<T> out) {
-    VertexSums<T, X>& all = std::get<VertexSums<T, X>>(sums_);
-    all.begin(Span<const T>(rates_), width(), truncation, valid_);
+  void sum(double truncation) {
+    sums_.begin(Span<const Base>(rates_), width(), block(), truncation, valid_);
     rows_.resize(at(kChunk * width()));
-    for (Index chunk = 0; !all.finished(); ++chunk) {
+    const Index earlier = layout_->quantity == Quantity::accumulated_occupancy ? 1 : 0;
+    for (Index chunk = 0; !sums_.finished(); ++chunk) {
       tables_.open(chunk / kSegmentChunks * kSegmentChunks);
       observation_.advance(chain_, rows_.data());
-      all.take(tables_, chunk, rows_.data(), layout_->n_positions);
+      sums_.take(tables_, chunk, rows_.data(), layout_->n_positions, [&](Index d) {
+        return elementwise_max(chain_.norm(d - 1), chain_.norm(d - earlier));
+      });
     }
     last_.resize(rates_.size());
     for (Index i = 0; i < ssize(rates_); ++i) {
-      last_[at(i)] = all.end(i);
-      T* const row = out.data() + i * layout_->n_vertices;
-      for (Index u = 0; u < width(); ++u) {
-        T& value = row[layout_->vertex[at(u)]];
-        if constexpr (Traits<X>::levels > Traits<T>::levels) {
-          value = scaled(all.sum(i)[u].value, factor());
-          slope_[at(i * width() + u)] = scaled(all.sum(i)[u].tangent, chain_.rate());
-        } else {
-          value = scaled(all.sum(i)[u], factor());
-        }
-        mark_invalid(value, valid_);
+      last_[at(i)] = sums_.end(i);
+    }
+  }
+
+  // row: (n_vertices) of the results at time i.
+  void finish(Index i, T* row) {
+    for (Index u = 0; u < block(); ++u) {
+      const auto derivative = [&](int d) {
+        return scaled(sums_.sum(i)[d * block() + u], factor_[at(d)]);
+      };
+      T& value = row[layout_->vertex[at(u)]];
+      value = taylor_sum(steps_[at(i)], order_, derivative);
+      mark_invalid(value, valid_);
+      if (slopes_) {
+        slope_[at(i * block() + u)] =
+            taylor_sum(steps_[at(i)], order_, [&](int d) { return derivative(d + 1); });
       }
     }
   }
 
-  // Cotangents of the sums, in the order of the rows, 0 in lanes that are not valid.
+  // Cotangents of the results in the order of the rows, 0 in lanes that are not valid.
   void gather(Span<const T> out_bar) {
-    out_bar_.resize(rates_.size() * at(width()));
+    out_bar_.resize(rates_.size() * at(block()));
     for (Index i = 0; i < ssize(rates_); ++i) {
-      for (Index u = 0; u < width(); ++u) {
-        out_bar_[at(i * width() + u)] =
-            scaled(out_bar[i * layout_->n_vertices + layout_->vertex[at(u)]], valid_ * factor());
+      for (Index u = 0; u < block(); ++u) {
+        out_bar_[at(i * block() + u)] =
+            scaled(out_bar[i * layout_->n_vertices + layout_->vertex[at(u)]], valid_);
+      }
+    }
+  }
+
+  // Cotangents of the sums, (n_times, width).
+  void spread_over_derivatives() {
+    sum_bar_.assign(rates_.size() * at(width()), T(0.0));
+    for (Index i = 0; i < ssize(rates_); ++i) {
+      for (int d = 0; d <= order_; ++d) {
+        const T weight = scaled(taylor_weight(steps_[at(i)], d), factor_[at(d)]);
+        for (Index u = 0; u < block(); ++u) {
+          sum_bar_[at(i * width() + d * block() + u)] = weight * out_bar_[at(i * block() + u)];
+        }
       }
     }
   }
@@ -271,58 +318,57 @@ class VertexSweep {
     const T* of(Index chunk, const Base&) {
       std::fill(sweep.rows_.begin(), sweep.rows_.end(), T(0.0));
       sweep.tables_.open(chunk / kSegmentChunks * kSegmentChunks);
-      sweep.tangents_ ? sweep.template form_rows<T>(chunk) : sweep.template form_rows<Base>(chunk);
+      sweep.form_rows(chunk);
       return sweep.rows_.data();
     }
   };
 
-  template <class W>
   void form_rows(Index chunk) {
-    std::vector<ChunkWeights<W>>& weights = std::get<TimeWeights<T, W>>(weights_).of_time;
-    weights.resize(rates_.size());
+    weights_.resize(rates_.size());
     active_.clear();
     for (Index i = 0; i < ssize(rates_); ++i) {
       if (chunk >= last_[at(i)]) {
         continue;
       }
-      const PoissonRate<W> rate(rate_as<W>(rates_[at(i)]));
-      W first;
-      Base exponent;
+      const PoissonRate<Base> rate(rates_[at(i)]);
+      Base first, exponent;
       poisson_anchor(static_cast<double>(chunk * kChunk), rate.x, first, exponent);
-      if (weights[at(ssize(active_))].form(rate, first, exponent, tables_.factor(chunk))) {
+      if (weights_[at(ssize(active_))].form(rate, first, exponent, tables_.factor(chunk))) {
         active_.push_back(i);
       }
     }
     for (Index u = 0; u < width(); u += kTile) {
       const Index end = std::min(u + kTile, width());
       for (Index a = 0; a < ssize(active_); ++a) {
-        add_tile(weights[at(a)], out_bar_.data() + active_[at(a)] * width(), u, end);
+        add_tile(weights_[at(a)], sum_bar_.data() + active_[at(a)] * width(), u, end);
       }
     }
   }
 
-  template <class W>
-  void add_tile(const ChunkWeights<W>& weights, const T* bar, Index begin, Index end) {
+  void add_tile(const ChunkWeights<Base>& weights, const T* bar, Index begin, Index end) {
     for (Index j = 0; j < kChunk; ++j) {
       T* const row = rows_.data() + j * width();
       for (Index u = begin; u < end; ++u) {
-        row[u] += product(weights.weight[j], bar[u]);
+        row[u] += scaled(bar[u], weights.weight[j]);
       }
     }
   }
 
   const TransitionLayout* layout_ = nullptr;
-  bool slopes_ = false, tangents_ = false;
-  Chain<T> chain_;
-  Observation<T> observation_;
-  ChainReverse<T> reverse_;
+  int order_ = 0;
+  bool slopes_ = false;
+  Chain<N> chain_;
+  Observation<T, N> observation_;
+  ChainReverse<N> reverse_;
   ChunkTables tables_;
-  EachWeight<VertexSums, T> sums_;
-  EachWeight<TimeWeights, T> weights_;  // of the active times, in reverse
+  VertexSums<T> sums_;
+  std::vector<ChunkWeights<Base>> weights_;  // of the active times, in reverse
   std::vector<Index> active_;
   Base valid_;
   std::vector<Index> last_;  // (n_times) chunks that each time took
-  std::vector<T> rates_, rows_, slope_, out_bar_;
+  std::vector<Base> rates_, factor_;
+  std::vector<T> steps_;  // (n_times) derivative parts of the times
+  std::vector<T> rows_, slope_, out_bar_, sum_bar_;
 };
 
 }  // namespace phasic::PHASIC_ISA

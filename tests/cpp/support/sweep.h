@@ -88,6 +88,7 @@ class Sweep {
     UniformizationInput<T> in{Span<const T>(result.edge), Span<const T>(start),
                               Span<const T>(times)};
     in.keep_edges = in.keep_times = !bar.empty();
+    in.time_levels = Traits<T>::levels;
     result.out.resize(at(model_.size(quantity, ssize(times))));
     result.exponent.resize(layout_.by_vertex() ? 0 : times.size());
     sweep_.forward(in, Span<T>(result.out), Span<typename Traits<T>::Base>(result.exponent));
