@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "ffi_operands.h"
 #include "kernel/float_state.h"
 #include "kernel/thread_pool.h"
 #include "phasic/evaluate.h"
@@ -21,34 +22,6 @@ namespace py = pybind11;
 
 namespace phasic::python {
 namespace {
-
-ffi::Error error(XLA_FFI_Error_Code code, const std::string& text) {
-  return ffi::Error(code, "phasic: " + text);
-}
-
-// Leading dimensions of each operand are 1 or the batch (expand_dims); the last one is the item.
-Operand operand_of(const ffi::AnyBuffer& buffer, const std::vector<Index>& batch) {
-  const auto dims = buffer.dimensions();
-  if (dims.size() != batch.size() + 1) {
-    fail("an operand has rank " + std::to_string(dims.size()) + ", expected " +
-         std::to_string(batch.size() + 1));
-  }
-  if (buffer.element_type() != ffi::F64 && buffer.element_type() != ffi::F32) {
-    fail("operands must be float32 or float64");
-  }
-  Operand operand{buffer.untyped_data(), buffer.element_type() == ffi::F32,
-                  dims[dims.size() - 1], std::vector<Index>(batch.size())};
-  Index stride = operand.size;
-  for (std::size_t d = batch.size(); d-- > 0;) {
-    if (dims[d] != 1 && dims[d] != batch[d]) {
-      fail("batch dimension " + std::to_string(d) + " of an operand is " + std::to_string(dims[d]) +
-           ", expected 1 or " + std::to_string(batch[d]));
-    }
-    operand.strides[d] = dims[d] == 1 ? 0 : stride;
-    stride *= dims[d];
-  }
-  return operand;
-}
 
 Request request_of(const std::string& levels, std::int64_t quantity, std::int64_t order,
                    std::int64_t n_rewards, std::int64_t value, std::int64_t gradient) {
@@ -71,9 +44,7 @@ ffi::Error evaluate_handler(ffi::RemainingArgs args, ffi::RemainingRets rets,
                             std::int64_t threads, std::int64_t kernel) {
   const ProgramPtr program = ProgramRegistry::instance().find(std::string(digest));
   if (program == nullptr) {
-    return error(XLA_FFI_Error_Code_NOT_FOUND,
-                 "no program with digest " + std::string(digest) +
-                     " is loaded in this process; build the PhaseType of the same graph first");
+    return no_program(std::string(digest));
   }
   try {
     Request request =
@@ -195,6 +166,7 @@ py::dict ffi_targets() {
   py::dict targets;
   targets["phasic_evaluate"] = capsule_of(evaluate_target);
   targets["phasic_record"] = capsule_of(record_target);
+  targets["phasic_sample"] = sample_target();
   return targets;
 }
 

@@ -66,7 +66,7 @@ def _warn_single_precision() -> None:
     )
 
 
-def _as_numbers(name: str, value: Any) -> Array:
+def as_numbers(name: str, value: Any) -> Array:
     """Return ``value`` as an array of a dtype that phasic takes."""
     if isinstance(value, np.ndarray | jax.Array):
         array: Any = value
@@ -100,14 +100,14 @@ def _theta(value: Any, param_length: int) -> Array:
                 f"(..., {param_length}))"
             )
         return np.zeros(0)
-    theta = _as_numbers("theta", value)
+    theta = as_numbers("theta", value)
     _check_size("theta", theta, param_length, "parameters")
     return theta
 
 
 def _rewards(value: Any, n_vertices: int) -> tuple[Array, int, bool]:
     """Return rewards (..., n_rewards * n_vertices), n_rewards, and whether it is an axis."""
-    rewards = _as_numbers("rewards", value)
+    rewards = as_numbers("rewards", value)
     _check_size("rewards", rewards, n_vertices, "vertices")
     if rewards.ndim == 1:
         return rewards, 1, False
@@ -148,7 +148,7 @@ def prepare(
     if rewards is not None:
         arrays["rewards"], n_rewards, reward_axis = _rewards(rewards, n_vertices)
     if times is not None:
-        arrays["t"] = _as_numbers("t", times)
+        arrays["t"] = as_numbers("t", times)
         time_axis = arrays["t"].ndim > 0
         if not time_axis:
             arrays["t"] = arrays["t"].reshape(1)
@@ -163,4 +163,4 @@ def prepare(
     return Arguments(operands, Form(n_rewards, reward_axis, n_times, time_axis))
 
 
-__all__ = ["Arguments", "Form", "prepare"]
+__all__ = ["Arguments", "Form", "as_numbers", "prepare"]

@@ -166,6 +166,34 @@ def explain(
 def output_size(
     trace: Trace, quantity: str, order: int = 1, n_rewards: int = -1, n_times: int = 0
 ) -> int: ...
+def sample(
+    trace: Trace,
+    seed: npt.NDArray[np.uint32],
+    theta: npt.ArrayLike,
+    rewards: npt.ArrayLike | None = None,
+    horizon: float | None = None,
+    starts: npt.NDArray[np.int32] | None = None,
+    *,
+    n_draws: int = 1,
+    n_rewards: int = -1,
+    max_length: int = 0,
+    given: Sequence[int] = (),
+    max_operations: float = ...,
+    threads: int = 0,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], npt.NDArray[np.int32], int]: ...
+def explain_sample(
+    trace: Trace,
+    status: int,
+    theta: npt.ArrayLike,
+    rewards: npt.ArrayLike | None = None,
+    horizon: float | None = None,
+    starts: npt.NDArray[np.int32] | None = None,
+    *,
+    n_draws: int = 1,
+    n_rewards: int = -1,
+    given: Sequence[int] = (),
+    max_operations: float = ...,
+) -> str: ...
 def available_kernels() -> list[str]: ...
 def next_recorded(ticket: int) -> str | None: ...
 def take_recorded(ticket: int, digest: str) -> tuple[Trace, bytes]: ...

@@ -16,7 +16,7 @@ One primitive, ``phasic_tower``, denotes the k-th derivative of one quantity f o
 5. The lowering is one XLA FFI custom call, which names the program by its digest. Whatever holds
    the equation or the executable also holds the `Program`, which keeps it in the native registry.
 
-No other module may use ``jax.extend`` or ``jax.interpreters``.
+Only this module and `phasic._call_primitive` may use ``jax.extend`` or ``jax.interpreters``.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _bind(
     tangents = [operands[n_parts + i] for i in by_part]
     ordered = [*operands[:n_parts], *tangents, *operands[n_parts + len(levels) :]]
     outputs: list[jax.Array] = tower_p.bind(
-        *_vary_together(ordered),
+        *vary_together(ordered),
         request=request,
         levels=tuple(levels[i] for i in by_part),
         gradient=int(gradient),
@@ -176,7 +176,7 @@ def _bind(
     return outputs
 
 
-def _vary_together(operands: list[jax.Array]) -> list[jax.Array]:
+def vary_together(operands: list[jax.Array]) -> list[jax.Array]:
     """Make all operands vary over the same mesh axes inside ``shard_map``.
 
     Standard operations do this by themselves, and their transposes then sum over the axes that were
@@ -185,8 +185,8 @@ def _vary_together(operands: list[jax.Array]) -> list[jax.Array]:
     kinds = {_with_layout(jax.typeof(x), (), ()) for x in operands}
     if len(kinds) == 1:
         return operands
-    anchor = sum(jnp.sum(jnp.reshape(x, (-1,))[:0]) for x in operands)
-    return [x + anchor for x in operands]
+    anchor = sum((jnp.sum(jnp.reshape(x, (-1,))[:0]) for x in operands), jnp.zeros(()))
+    return [x + anchor.astype(x.dtype) for x in operands]
 
 
 # --- evaluation and types
@@ -210,10 +210,10 @@ def _abstract_eval(
     batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in operands))
     sizes = [request.output_size] if value else []
     sizes += [request.part_size(gradient)] if gradient >= 0 else []
-    return [_result_type(operands, (*batch, size)) for size in sizes]
+    return [result_type(operands, (*batch, size)) for size in sizes]
 
 
-def _result_type(operands: Sequence[Any], shape: tuple[int, ...]) -> Any:
+def result_type(operands: Sequence[Any], shape: tuple[int, ...]) -> Any:
     """Derive a type from the operands', so that it keeps their dtype and how they vary.
 
     On a mesh with explicit axes the result is laid out along a batch axis as the first operand that
@@ -261,7 +261,7 @@ def _lower_cpu(
     )
 
 
-def _lower_elsewhere(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+def lower_elsewhere(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
     raise NotImplementedError(
         "phasic evaluates on CPU devices only, and this computation is being compiled for "
         f"{', '.join(ctx.module_context.platforms)}; run it under "
@@ -379,19 +379,21 @@ def _sum_to(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 # --- batching
 
 
-def _batch(args: Sequence[Any], dims: Sequence[Any], **params: Any) -> tuple[Any, list[int]]:
+def batch(
+    primitive: Primitive, args: Sequence[Any], dims: Sequence[Any], **params: Any
+) -> tuple[Any, list[int]]:
     moved = [
         jnp.expand_dims(x, 0) if d is None else jnp.moveaxis(x, d, 0)
         for x, d in zip(args, dims, strict=True)
     ]
-    outputs = tower_p.bind(*moved, **params)
+    outputs = primitive.bind(*moved, **params)
     return outputs, [0] * len(outputs)
 
 
 tower_p.def_impl(_impl)
 tower_p.def_abstract_eval(_abstract_eval)
-mlir.register_lowering(tower_p, _lower_elsewhere)
+mlir.register_lowering(tower_p, lower_elsewhere)
 mlir.register_lowering(tower_p, _lower_cpu, platform="cpu")
 ad.primitive_jvps[tower_p] = _jvp
 ad.primitive_transposes[tower_p] = _transpose
-batching.primitive_batchers[tower_p] = _batch
+batching.primitive_batchers[tower_p] = partial(batch, tower_p)

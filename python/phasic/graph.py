@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phasic import _core
-from phasic._concrete import ConcreteQuantities
+from phasic._concrete_sampling import ConcreteSampling
 from phasic._matrices import MatrixForms
 from phasic._progress import ProgressFunction, ProgressLine, as_progress
 from phasic.callback import Callback
@@ -152,7 +152,7 @@ class Vertex:
         return f"<phasic.Vertex {self._index}, state {self.state().tolist()}>"
 
 
-class Graph(ConcreteQuantities, MatrixForms):
+class Graph(ConcreteSampling, MatrixForms):
     """A state graph whose edge weights are numbers or linear in a parameter vector theta.
 
     Parameters

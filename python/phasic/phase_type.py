@@ -20,11 +20,12 @@ from phasic._cache import CacheLike
 from phasic._evaluator import Evaluator
 from phasic._graphs import check_program
 from phasic._options import EvaluationOptions
+from phasic._sampling import Paths, Sample, Sampler, Sampling
 from phasic.graph import Graph
 from phasic.hierarchical_trace_cache import get_trace_hierarchical
 
 
-class PhaseType:
+class PhaseType(Sampling):
     """The phase-type distribution of a graph; every method can be transformed by JAX.
 
     Making one records the graph's trace, or loads it from the cache. After that a call runs
@@ -134,6 +135,7 @@ class PhaseType:
         self._trace = trace
         self._options = options or EvaluationOptions()
         self._evaluate = Evaluator(trace, self._options)
+        self._sampler = Sampler(self._evaluate.program)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self._trace, self._options)
@@ -393,4 +395,4 @@ def _restore(kind: type[PhaseType], trace: _core.Trace, options: EvaluationOptio
     return kind.from_trace(trace, options=options)
 
 
-__all__ = ["PhaseType"]
+__all__ = ["Paths", "PhaseType", "Sample"]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from phasic import _piecewise_quantities as quantities
-from phasic._arguments import _as_numbers, prepare
+from phasic._arguments import as_numbers, prepare
 from phasic._cache import CacheLike
 from phasic._epochs import EpochModels, Relabelling
 from phasic._options import EvaluationOptions
@@ -84,7 +84,7 @@ class PiecewisePhaseType:
         threads: int | None = None,
         options: EvaluationOptions | None = None,
     ) -> None:
-        self._starts = np.asarray(_as_numbers("starts", starts), np.float64)
+        self._starts = np.asarray(as_numbers("starts", starts), np.float64)
         if self._starts.ndim != 1 or self._starts.size == 0:
             raise ValueError(f"starts has shape {self._starts.shape}, expected (n_epochs,)")
         _check_starts(self._starts)
@@ -276,13 +276,13 @@ class PiecewisePhaseType:
         n_epochs, size = self.n_epochs, self.param_length
         if theta is None and size == 0:
             theta = np.zeros((n_epochs, 0))
-        theta = _as_numbers("theta", theta)
+        theta = as_numbers("theta", theta)
         if theta.ndim < 2 or theta.shape[-2:] != (n_epochs, size):
             raise ValueError(
                 f"theta has shape {theta.shape}, expected (..., {n_epochs}, {size}): one row of "
                 f"{size} parameters for each of {n_epochs} epochs"
             )
-        starts = _as_numbers("starts", self._starts if starts is None else starts)
+        starts = as_numbers("starts", self._starts if starts is None else starts)
         if starts.ndim < 1 or starts.shape[-1] != n_epochs:
             raise ValueError(
                 f"starts has shape {starts.shape}, expected (..., {n_epochs}): one start time for "
@@ -294,7 +294,7 @@ class PiecewisePhaseType:
             theta[..., 0, :], rewards, t, param_length=size, n_vertices=self.n_vertices
         )
         dtype = checked.operands[0].dtype
-        given = [None if x is None else _as_numbers("", x) for x in (t, rewards)]
+        given = [None if x is None else as_numbers("", x) for x in (t, rewards)]
         batch = [theta.shape[:-2], starts.shape[:-1]]
         batch += [x.shape[:-1] for x in given[:1] if x is not None]
         try:
