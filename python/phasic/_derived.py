@@ -69,9 +69,8 @@ class Terms:
         """Number of vertices, the starting one included."""
         return len(self.states)
 
-    def without_start(self) -> Terms:
-        """Return the same without any start edge."""
-        keep = self.source != 0
+    def where(self, keep: npt.NDArray[np.bool_]) -> Terms:
+        """Return the same with the terms that ``keep`` (n_terms,) says."""
         return replace(
             self,
             source=self.source[keep],
@@ -146,7 +145,7 @@ def reachable_vertices(terms: Terms, seeds: Indices) -> Indices:
 
 def with_free_start(terms: Terms, vertices: Indices) -> Terms:
     """Return the model started by parameters: theta, then the start weight of each vertex."""
-    return terms.without_start().with_parameters(0, vertices)
+    return terms.where(terms.source != 0).with_parameters(0, vertices)
 
 
 def with_killing(terms: Terms, vertices: Indices) -> Terms:

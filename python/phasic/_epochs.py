@@ -16,20 +16,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from phasic._composed import joined, normalised
 from phasic._derived import Indices, Terms, reachable_vertices, with_free_start
 from phasic._graphs import native_graph
 from phasic.graph import Graph
 from phasic.phase_type import PhaseType
 
 Relabelling = Callable[[npt.NDArray[np.int64]], Sequence[int]] | npt.ArrayLike
-
-# A start is scaled to this sum, so that rounding, of float32 too, cannot take it above 1.
-_START_MASS = 0.5
 
 
 @dataclass(frozen=True)
@@ -165,13 +162,13 @@ class EpochModels:
             settled = last.settled + gained
             total = last.absorbed + last.scale[..., None] * absorbed
             remaining = self.relabelled(k, jnp.where(self.is_absorbing, 0.0, ends))
-            start, log_mass = normalised(remaining[..., self.transient])
+            start, mass = normalised(remaining[..., self.transient])
             epochs.append(
                 Epoch(
                     k,
                     self.later,
                     joined(theta[..., k, :], start),
-                    last.log_scale + log_mass,
+                    last.log_scale + jnp.log(mass),
                     self.relabelled(k, total),
                     settled,
                 )
@@ -186,19 +183,6 @@ class EpochModels:
         if relabelling.ndim == 2:
             return probabilities @ relabelling.astype(probabilities.dtype)
         return jnp.zeros_like(probabilities).at[..., relabelling].add(probabilities)
-
-
-def normalised(weights: Any) -> tuple[Any, Any]:
-    """Return non-negative weights scaled to a sum below 1, and the logarithm of the scale."""
-    mass = jax.lax.stop_gradient(weights.sum(-1)) / _START_MASS
-    safe = jnp.where(mass > 0, mass, 1.0)
-    return weights / safe[..., None], jnp.where(mass > 0, jnp.log(safe), -jnp.inf)
-
-
-def joined(*parts: Any) -> Any:
-    """Return parts of a parameter vector behind each other, their batch axes broadcast."""
-    batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in parts))
-    return jnp.concatenate([jnp.broadcast_to(x, (*batch, x.shape[-1])) for x in parts], axis=-1)
 
 
 # --- relabelling
@@ -262,4 +246,4 @@ def _map_of_function(
     return table
 
 
-__all__ = ["Epoch", "EpochModels", "Relabelling", "joined", "normalised"]
+__all__ = ["Epoch", "EpochModels", "Relabelling"]

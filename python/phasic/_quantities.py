@@ -96,6 +96,7 @@ QUANTITIES: dict[str, Callable[[Call], jax.Array]] = {
     "expectation": lambda call: call.moments(1)[..., 0],
     "variance": _variance,
     "covariance": _covariance,
+    "cross_moments": lambda call: call.cross_moments(),
     "expected_sojourn": lambda call: call.per_vertex(Quantity.SOJOURN),
     "absorption_probability": lambda call: call.per_vertex(Quantity.ABSORPTION),
     "pdf": _per_time(Quantity.PDF),

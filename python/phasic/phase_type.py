@@ -9,6 +9,7 @@ those of the other arguments, and they come first in the result. ``rewards`` is 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Self
@@ -17,15 +18,19 @@ import jax
 
 from phasic import _core
 from phasic._cache import CacheLike
+from phasic._composed import Composed
+from phasic._derived import Terms
 from phasic._evaluator import Evaluator
 from phasic._graphs import check_program
+from phasic._joint_moments import JointMoments
 from phasic._options import EvaluationOptions
 from phasic._sampling import Paths, Sample, Sampler, Sampling
+from phasic._transforms import Transforms
 from phasic.graph import Graph
 from phasic.hierarchical_trace_cache import get_trace_hierarchical
 
 
-class PhaseType(Sampling):
+class PhaseType(JointMoments, Transforms, Sampling):
     """The phase-type distribution of a graph; every method can be transformed by JAX.
 
     Making one records the graph's trace, or loads it from the cache. After that a call runs
@@ -105,6 +110,7 @@ class PhaseType(Sampling):
         self._set_up(
             trace, discrete, options if threads is None else replace(options, threads=threads)
         )
+        self._recording.update(min_size=min_size, strategy=strategy, cache_dir=cache_dir)
 
     @classmethod
     def from_trace(
@@ -136,6 +142,20 @@ class PhaseType(Sampling):
         self._options = options or EvaluationOptions()
         self._evaluate = Evaluator(trace, self._options)
         self._sampler = Sampler(self._evaluate.program)
+        self._recording: dict[str, Any] = {}  # how derived graphs are recorded
+        self._composed = Composed()
+        self._derived: dict[str, PhaseType | None] = {}
+
+    def _derive(self, name: str, make: Callable[[Terms], Terms | None]) -> PhaseType | None:
+        """Return the distribution of a graph derived from this one; equal names, equal graphs."""
+        if name not in self._derived:
+            terms = make(Terms.of(self._trace.graph()))
+            made = None
+            if terms is not None:
+                graph = Graph._from_core(terms.graph())
+                made = PhaseType(graph, options=self._options, **self._recording)
+            self._derived[name] = made
+        return self._derived[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self._trace, self._options)

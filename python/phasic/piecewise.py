@@ -7,7 +7,8 @@ are those of `phasic.PhaseType`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from phasic import _piecewise_quantities as quantities
 from phasic._arguments import as_numbers, prepare
 from phasic._cache import CacheLike
+from phasic._composed import Composed
 from phasic._epochs import EpochModels, Relabelling
 from phasic._options import EvaluationOptions
 from phasic.graph import Graph
@@ -107,7 +109,7 @@ class PiecewisePhaseType:
             options=options,
         )
         self._options = options, threads
-        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._composed = Composed()
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = self._graph, self._starts, self._models.maps, *self._options
@@ -252,25 +254,12 @@ class PiecewisePhaseType:
     ) -> jax.Array:
         if t is None and name in quantities.IN_TIME:
             raise ValueError("t is missing (expected a scalar or shape (..., n_t))")
-        theta, starts, t, rewards = self._prepared(theta, starts, t, rewards)
+        operands = self._prepared(theta, starts, t, rewards)
         compute = quantities.QUANTITIES[name]
-        function = self._compiled.get((name, 0))
-        if function is None:
-
-            def run(*operands: Any) -> Any:
-                return compute(self._models, *operands)
-
-            run.__name__ = f"phasic_piecewise_{name}"
-            function = self._compiled.setdefault((name, 0), jax.jit(run))
-        result: jax.Array = function(theta, starts, t, rewards)
-        operands = [x for x in (theta, starts, t, rewards, result) if x is not None]
-        if any(isinstance(x, jax.core.Tracer) for x in operands):
-            return result
-        regular = jnp.isnan if name in quantities.LOGARITHMS else lambda x: ~jnp.isfinite(x)
-        if result.is_fully_addressable and regular(result).any():
-            # The same step by step: the first quantity with a bad row raises, naming the epoch.
-            result = compute(self._models, theta, starts, t, rewards)
-        return result
+        infinite = name in quantities.LOGARITHMS
+        return self._composed(
+            name, partial(compute, self._models), *operands, may_be_infinite=infinite
+        )
 
     def _prepared(self, theta: Any, starts: Any, t: Any, rewards: Any) -> tuple[Any, ...]:
         n_epochs, size = self.n_epochs, self.param_length

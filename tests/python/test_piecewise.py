@@ -18,7 +18,7 @@ from models import erlang, negative_binomial, two_islands
 from piecewise_oracle import Piecewise, compute, gradient
 
 CASES = {case.name: case for case in model_cases.cases(2) if not case.discrete}
-DEFAULT = ("stiff-theta-continuous-0", "mixed-continuous-1")
+DEFAULT = ("stiff-theta-continuous-0", "start-parameterised-continuous-1")
 N_EPOCHS = 3
 
 
@@ -109,6 +109,7 @@ def test_one_rate_that_changes_in_closed_form() -> None:
     np.testing.assert_allclose(in_time, np.diag([-a, -b, -c]), atol=1e-13)
 
 
+@pytest.mark.extended
 def test_equal_epochs_are_one_epoch() -> None:
     graph = phasic.Graph.from_serialized(two_islands(3))
     whole = phasic.PhaseType(graph)
@@ -199,6 +200,7 @@ def test_a_relabelling_may_spread_a_state() -> None:
     np.testing.assert_allclose(model.expectation(DEMES[:2]), exact[0], rtol=1e-13)
 
 
+@pytest.mark.extended
 def test_transformations_agree_with_loops() -> None:
     model = joined_demes()
     thetas = DEMES * np.array([0.5, 1.0, 1.5])[:, None, None]

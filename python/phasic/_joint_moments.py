@@ -1,0 +1,191 @@
+"""Joint moments of several rewards, of any order, and their correlation.
+
+With z = alpha U the expected sojourn, ``E[Y^a] / a!`` is the sum over all orders in which the
+rewards can be earned. In continuous time, with a row y_d of numbers by vertex for every d <= a,
+
+    y_0 = z,   y_d = (sum_i r_i y_(d - e_i)) U,   E[Y^a] / a! = sum_i <y_(a - e_i), r_i>.
+
+In discrete time one visit can earn any power: the sums run over 0 < c <= d with r^c / c!, and U - 1
+takes the place of U. Each row is the expected sojourn of the model started from another row, which
+is a parameter of a derived program; so every derivative that a sojourn has, a moment has.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from phasic import _core
+from phasic._composed import Composed, joined, normalised
+from phasic._derived import Indices, Terms, reachable_vertices, transient_vertices, with_free_start
+
+_Index = tuple[int, ...]
+_MAX_ROWS = 1000
+
+
+class JointMoments:
+    """Mixed into `PhaseType`."""
+
+    _trace: _core.Trace
+    _composed: Composed
+    _derive: Callable[[str, Callable[[Terms], Terms | None]], Any]
+    _evaluate: Callable[..., jax.Array]
+    covariance: Callable[..., jax.Array]
+    expectation: Callable[..., jax.Array]
+    expected_sojourn: Callable[..., jax.Array]
+
+    def correlation(self, theta: Any, rewards: Any) -> jax.Array:
+        """Return the correlation matrix of several accumulated rewards.
+
+        Arguments, shapes and errors are those of `covariance`. NaN for a reward that does not vary.
+        """
+        covariance = self.covariance(theta, rewards)
+        deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
+        return covariance / (deviation[..., :, None] * deviation[..., None, :])
+
+    def joint_moment(self, theta: Any, rewards: Any, powers: Sequence[int]) -> jax.Array:
+        """Return a joint raw moment ``E[Y_1^k_1 Y_2^k_2 ..]`` of accumulated rewards.
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., param_length)
+            Parameters; None when the model has none.
+        rewards : array_like, shape (..., n_rewards, n_vertices)
+            One reward vector a row, of either sign.
+        powers : sequence of int, length n_rewards
+            Exponents, at least 0.
+
+        Returns
+        -------
+        array, shape (...)
+
+        Raises
+        ------
+        ValueError
+            As in `expectation`, if powers does not fit rewards, or if the product of all
+            ``powers + 1`` exceeds 1000.
+        TypeError
+            As in `expectation`, or if a power is no int.
+
+        Notes
+        -----
+        Costs as many expectations as the product of all ``powers + 1``, except that powers of one
+        reward alone, and of two rewards once each, take one elimination. With rewards >= 0 nothing
+        is subtracted in continuous time.
+
+        Examples
+        --------
+        Of an exponential time T with rate 2, E[T^2 (3 T)] = 3 * 3! / 2^3:
+
+        >>> import phasic
+        >>> graph = phasic.Graph(1)
+        >>> a, b = (graph.find_or_create_vertex([i]) for i in (1, 2))
+        >>> graph.starting_vertex().add_edge(a, 1.0)
+        >>> a.add_edge(b, 2.0)
+        >>> model = phasic.PhaseType(graph)
+        >>> print(f"{model.joint_moment(None, [[0, 1, 0], [0, 3, 0]], (2, 1)):.4f}")
+        2.2500
+        """
+        mean = self.expectation(theta, rewards)  # names what is wrong with the arguments
+        shape = np.shape(rewards)
+        if len(shape) < 2:
+            raise ValueError(f"rewards has shape {shape}, expected (..., n_rewards, n_vertices)")
+        index = _checked_powers(powers, shape[-2])
+        kept = [i for i, power in enumerate(index) if power]
+        index = tuple(index[i] for i in kept)
+        if not kept:
+            return jnp.ones_like(mean[..., 0])
+        rewards = jnp.asarray(rewards)[..., kept, :]
+        if len(kept) == 1:
+            found = self._evaluate(
+                "moments", theta, rewards[..., 0, :][..., None, :], order=index[0]
+            )
+            return found[..., 0, -1]
+        if index == (1, 1):
+            return self._evaluate("cross_moments", theta, rewards)[..., 0, 1]
+        theta = jnp.zeros(0, mean.dtype) if theta is None else jnp.asarray(theta, mean.dtype)
+        return self._composed(
+            ("joint_moment", index),
+            partial(self._joint_moment, index),
+            theta,
+            jnp.asarray(rewards, mean.dtype),
+        )
+
+    def _joint_moment(self, index: _Index, theta: Any, rewards: Any) -> Any:
+        vertices = _started(Terms.of(self._trace.graph()))
+        reward = [rewards[..., i, :][..., vertices] for i in range(len(index))]
+        discrete = self._trace.is_discrete
+        rows: dict[_Index, Any] = {}
+        for at in itertools.product(*(range(k + 1) for k in index)):
+            if not any(at):
+                rows[at] = self.expected_sojourn(theta)[..., vertices]
+                continue
+            earned = _earned(at, rows, reward, discrete)
+            if at == index:
+                return earned.sum(-1) * math.prod(math.factorial(k) for k in index)
+            rows[at] = self._passed_on(theta, earned) - (earned if discrete else 0.0)
+        raise AssertionError("the last multi-index is the index itself")
+
+    def _passed_on(self, theta: Any, row: Any) -> Any:
+        """Return row U: the expected sojourn from a start (..., n_transient) of either sign."""
+        free = self._derive("free", _free_terms)
+        vertices = _started(Terms.of(self._trace.graph()))
+        both = jnp.stack([jnp.maximum(row, 0.0), jnp.maximum(-row, 0.0)], axis=-2)
+        start, scale = normalised(both)
+        sojourn = free.expected_sojourn(joined(theta[..., None, :], start))[..., vertices]
+        signed = scale[..., None] * sojourn
+        return signed[..., 0, :] - signed[..., 1, :]
+
+
+def _earned(at: _Index, rows: dict[_Index, Any], reward: list[Any], discrete: bool) -> Any:
+    """Return the sum over steps c to ``at`` of r^c / c! times the row before."""
+    total: Any = 0.0
+    for before in rows:
+        step = tuple(a - b for a, b in zip(at, before, strict=True))
+        if min(step) < 0 or (not discrete and sum(step) != 1):
+            continue
+        term = rows[before]
+        for r, c in zip(reward, step, strict=True):
+            if c:
+                term = term * (r**c / math.factorial(c))
+        total = total + term
+    return total
+
+
+def _free_terms(terms: Terms) -> Terms:
+    return with_free_start(terms, _started(terms))
+
+
+def _started(terms: Terms) -> Indices:
+    """Return the transient vertices that the start can reach."""
+    seeds = terms.target[(terms.source == 0) & (terms.value != 0)]
+    reached = reachable_vertices(terms, seeds)
+    return np.intersect1d(reached, transient_vertices(terms.graph()))
+
+
+def _checked_powers(powers: Sequence[int], n_rewards: int) -> _Index:
+    try:
+        index = tuple(operator.index(k) for k in powers)
+    except TypeError as error:
+        raise TypeError(f"powers is {powers!r}, expected a sequence of ints >= 0") from error
+    if len(index) != n_rewards or min(index) < 0:
+        raise ValueError(
+            f"powers is {index}, expected {n_rewards} ints >= 0, one for each reward vector"
+        )
+    if math.prod(k + 1 for k in index) > _MAX_ROWS:
+        raise ValueError(
+            f"powers is {index}, which takes {math.prod(k + 1 for k in index)} eliminations, more "
+            f"than {_MAX_ROWS}"
+        )
+    return index
+
+
+__all__ = ["JointMoments"]
