@@ -65,10 +65,12 @@ def test_distribution_and_expectation_of_generated_models(name: str) -> None:
     exact = compute(partial(truth, CASES[name].graph, rewards), theta, starts, times)
     found = jax.jit(partial(everything, model, rewards))(theta, starts, times)
     # rtol: Poisson sums are cut at 1e-14 and qt reaches 1e4. atol: sums of start weights round.
-    np.testing.assert_allclose(found, exact, rtol=2e-12, atol=1e-16)
+    np.testing.assert_allclose(found, exact, rtol=2e-12, atol=4e-16)
 
 
-@pytest.mark.parametrize("name", marked(name for name in CASES if "stiff" not in name))
+@pytest.mark.parametrize(
+    "name", marked(name for name in CASES if "stiff" not in name and "constant" not in name)
+)
 def test_derivatives_in_theta_and_starts(name: str) -> None:
     model, theta, starts, _ = arguments(name)
     graph, rewards = CASES[name].graph, CASES[name].rewards
