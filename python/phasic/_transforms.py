@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from phasic import _core
-from phasic._arguments import _as_numbers, prepare
+from phasic._arguments import as_numbers, prepare
 from phasic._composed import Composed, joined
 from phasic._derived import CONSTANT, Terms, transient_vertices, with_killing
 from phasic._errors import BudgetError
@@ -173,7 +173,7 @@ class Transforms:
         )
         dtype = checked.operands[0].dtype
         theta = jnp.zeros(0, dtype) if theta is None else jnp.asarray(theta, dtype)
-        s = jnp.asarray(_as_numbers(name, s), dtype)
+        s = jnp.asarray(as_numbers(name, s), dtype)
         if rewards is not None:
             rewards = jnp.asarray(rewards, dtype)
             inside = np.isin(np.arange(trace.n_vertices), transient_vertices(trace.graph()))
