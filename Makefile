@@ -36,7 +36,7 @@ pytest: $(VENV)/.test ctest
 
 check: test extended fuzz jaxes asan tsan
 
-extended: $(VENV)/.test
+extended: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -m extended
 
 fuzz: $(VENV)/.test
@@ -98,6 +98,6 @@ $(VENV)/.test: $(VENV)/.created $(SOURCES) $(TEST_SOURCES)
 	touch $(VENV)/.package $@
 
 # The extras of the package that is already installed.
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.check: $(VENV)/.%: $(VENV)/.package
 	$(PIP) "phasic-xla[$*]"
 	touch $@
