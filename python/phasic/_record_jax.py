@@ -146,13 +146,22 @@ def record_vmap(units: Units, ticket: int, threads: int) -> None:
         jax.block_until_ready(_one_call(ticket, threads)(*jax.device_put(arrays, device)))
 
 
+def _deal(units: Units, n_shards: int) -> list[Units]:
+    """Deal units, longest first, there and back again, so that no shard always gets the longer."""
+    shards: list[list[tuple[str, bytes]]] = [[] for _ in range(n_shards)]
+    for i, unit in enumerate(units):
+        turn, place = divmod(i, n_shards)
+        shards[place if turn % 2 == 0 else n_shards - 1 - place].append(unit)
+    return list(shards)
+
+
 def record_pmap(units: Units, ticket: int, threads: int, devices: Sequence[Any]) -> None:
-    """Record the units in one call a device, dealt out in turn so that each gets long and short."""
+    """Record the units in one call a device, all at the same time."""
     register_targets()
     n = len(devices)
     for batch in _batches(units, n):
         n_rows = _power_of_two(-(-len(batch) // n))
-        shards = [_pad(batch[device::n], n_rows, _width(batch)) for device in range(n)]
+        shards = [_pad(shard, n_rows, _width(batch)) for shard in _deal(batch, n)]
         arrays = [np.stack(column) for column in zip(*shards, strict=True)]
         jax.block_until_ready(_call_a_device(ticket, threads, tuple(devices))(*arrays))
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,6 +89,22 @@ bool same_bits(const Outcome& a, const Outcome& b) {
 }
 
 }  // namespace
+
+#if defined(__linux__)
+BOOST_AUTO_TEST_CASE(threads_are_as_many_as_the_cores_that_the_process_may_use) {
+  cpu_set_t before, one;
+  BOOST_REQUIRE(sched_getaffinity(0, sizeof before, &before) == 0);
+  BOOST_TEST(machine_threads() == CPU_COUNT(&before));
+  int core = 0;
+  while (!CPU_ISSET(core, &before)) ++core;
+  CPU_ZERO(&one);
+  CPU_SET(core, &one);
+  BOOST_REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+  const int restricted = machine_threads();
+  BOOST_REQUIRE(sched_setaffinity(0, sizeof before, &before) == 0);
+  BOOST_TEST(restricted == 1);
+}
+#endif
 
 BOOST_AUTO_TEST_CASE(every_task_runs_exactly_once) {
   BOOST_TEST(machine_threads() >= 1);

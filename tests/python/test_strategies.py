@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import models
@@ -82,6 +83,19 @@ def test_the_cause_of_a_failure_keeps_its_type(
     _record_jax._call_a_device.cache_clear()
     assert isinstance(error.value.__cause__, phasic.BudgetError)
     assert str(error.value).count("vertices, ") == len(units)  # each with size and cause
+
+
+@pytest.mark.parametrize("n_shards", [1, 2, 5])
+def test_shards_hold_every_unit_once_and_differ_by_less_than_the_longest(n_shards: int) -> None:
+    rng = np.random.default_rng(1)
+    for n in (0, 1, 7, 64):
+        lengths = sorted((int(x) for x in rng.exponential(1000.0, n)), reverse=True)
+        units = [(f"{i:064x}", b"x" * length) for i, length in enumerate(lengths)]
+        shards = _record_jax._deal(units, n_shards)
+        assert sorted(unit for shard in shards for unit in shard) == units
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
+        loads = [sum(len(text) for _, text in shard) for shard in shards]
+        assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
 MANY_CALLS = textwrap.dedent(

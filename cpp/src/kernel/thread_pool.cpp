@@ -8,6 +8,7 @@
 #include "kernel/thread_pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -114,6 +115,12 @@ Pool& pool() {
 }  // namespace
 
 int machine_threads() noexcept {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    return std::max(1, CPU_COUNT(&allowed));
+  }
+#endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 

@@ -15,6 +15,7 @@ namespace phasic {
 // started are then skipped. Safe to call after fork().
 void parallel_for(Index n_tasks, int threads, const std::function<void(Index)>& work);
 
+// How many cores this process may use, which taskset and batch systems restrict.
 [[nodiscard]] int machine_threads() noexcept;
 
 }  // namespace phasic
