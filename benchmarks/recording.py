@@ -240,6 +240,12 @@ def fit(units: dict[str, str], reference: dict[str, bytes], seconds: list[float]
             print(f"| {len(work)} | {cores} | {whole:.1f} | {alone:.1f} |")
 
 
+def take_the_cores() -> None:
+    """Run all threads before those of other programs, at real-time priority."""
+    for task in Path("/proc/self/task").iterdir():
+        os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How recording scales with strategy and cores.")
     parser.add_argument("--units", type=int, default=64)
@@ -261,8 +267,7 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}"
     )
     if arguments.realtime:
-        for task in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(1))
+        take_the_cores()
     for parent in dict.fromkeys([None, MEMORY]):
         compare(units, reference, arguments.repeats, parent)
     fit(units, reference, seconds)

@@ -16,6 +16,7 @@ import json
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,8 @@ class Message:
 
 def _gather_bytes(content: bytes) -> list[bytes]:
     """Return every process's ``content``, in the order of the processes."""
-    size = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
-    rows = multihost_utils.process_allgather(size)
+    length = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
+    rows = multihost_utils.process_allgather(length)
     sizes = [int.from_bytes(row.tobytes(), "little") for row in rows]
     longest = max(sizes)
     width = min(_MAX_PIECE, max(_MIN_PIECE, 1 << max(longest - 1, 0).bit_length()))
@@ -54,9 +55,10 @@ def _gather_bytes(content: bytes) -> list[bytes]:
         piece = np.zeros(width, np.uint8)
         own = content[start : start + width]
         piece[: len(own)] = np.frombuffer(own, np.uint8)
-        for part, row in zip(parts, multihost_utils.process_allgather(piece), strict=True):
-            part.append(row.tobytes())
-    return [b"".join(part)[:size] for part, size in zip(parts, sizes, strict=True)]
+        rows = multihost_utils.process_allgather(piece)
+        for part, row, size in zip(parts, rows, sizes, strict=True):
+            part.append(row[: max(size - start, 0)].tobytes())
+    return [b"".join(part) for part in parts]
 
 
 def exchange(step: str, fields: dict[str, Any], data: bytes = b"") -> list[Message]:
@@ -158,14 +160,18 @@ def _results(batch: Batch, share: Sequence[str], fault: BaseException | None) ->
 
 def _take_in(batch: Batch, sender: int, message: Message) -> None:
     """Decode what another process recorded, if it is needed here, and note what it failed at."""
+    where = f" in process {sender}"
+    needed: list[tuple[str, bytes]] = []
     start = 0
     for digest, size in message.fields["traces"]:
         if digest in batch.units and digest not in batch.traces:
-            batch.receive(digest, message.data[start : start + size], f" in process {sender}")
+            needed.append((digest, message.data[start : start + size]))
         start += size
+    with ThreadPoolExecutor(thread_name_prefix="phasic-decode") as pool:
+        for done in [pool.submit(batch.receive, *each, where) for each in needed]:
+            done.result()
     for digest, size, cause in message.fields["failures"]:
-        failure = Failure(ValueError(cause), size, f" in process {sender}")
-        batch.failures.setdefault(digest, failure)
+        batch.failures.setdefault(digest, Failure(ValueError(cause), size, where))
 
 
 def record_together(

@@ -165,7 +165,7 @@ def _record_over_processes(batch: Batch, n_workers: int | None, fault: Exception
 
 def _threads_each(devices: list[Any]) -> int:
     """Return the native threads of each of several calls that run at the same time."""
-    return thread_count(None) or max(1, _n_cores() // len(devices))
+    return max(1, (thread_count(None) or _n_cores()) // len(devices))
 
 
 def _record_on_executor(batch: Batch, executor: Executor) -> None:
