@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -122,28 +122,53 @@ def deal(
     return dealt
 
 
-def _agree(batch: Batch, lacking: dict[str, int], n_devices: int) -> dict[str, int]:
-    """Return for every unit that some process lacks the process that provides its trace.
+@dataclass(frozen=True)
+class Needs:
+    """What the processes lack, from their first messages; the same in each of them.
 
-    ``lacking`` has the lengths of the texts of those that this process lacks.
+    Parameters
+    ----------
+    sizes : dict of str to int
+        Length of the text of each unit that some process lacks.
+    wanted_by : list of set of str
+        The units that each process lacks, and has the text of.
+    n_devices : list of int
+        CPU devices of each process.
     """
-    needs = [m.fields for m in exchange("needs", {"units": lacking, "devices": n_devices})]
+
+    sizes: dict[str, int]
+    wanted_by: list[set[str]]
+    n_devices: list[int]
+
+
+def _ask(lacking: dict[str, int], n_devices: int) -> Needs:
+    """Say what this process lacks, with the lengths of the texts, and hear what the others do."""
+    answers = [m.fields for m in exchange("needs", {"units": lacking, "devices": n_devices})]
     sizes: dict[str, int] = {}
-    for fields in needs:
+    for fields in answers:
         for digest, size in fields["units"].items():
             sizes[digest] = max(size, sizes.get(digest, 0))
-    for digest in sorted(sizes.keys() - batch.units.keys()):
+    wanted_by = [set(fields["units"]) for fields in answers]
+    return Needs(sizes, wanted_by, [fields["devices"] for fields in answers])
+
+
+def _look_up_for_others(batch: Batch, digests: Iterable[str]) -> None:
+    """Load what this process did not ask for but its cache may hold."""
+    for digest in sorted(set(digests) - batch.units.keys()):
         trace = load_trace(batch.cache, digest)
         if trace is not None:
             batch.traces[digest] = trace
-    held = [d for d in sorted(sizes) if d in batch.traces]
+
+
+def _share_out(batch: Batch, needs: Needs) -> dict[str, int]:
+    """Return for every unit that some process lacks the process that provides its trace."""
+    held = [digest for digest in sorted(needs.sizes) if digest in batch.traces]
     provider: dict[str, int] = {}
     for process, message in enumerate(exchange("holds", {"digests": held})):
         for digest in message.fields["digests"]:
             provider.setdefault(digest, process)
-    left = {digest: size for digest, size in sizes.items() if digest not in provider}
-    wanted_by = [set(fields["units"]) for fields in needs]
-    return provider | deal(left, wanted_by, [fields["devices"] for fields in needs])
+    left = {digest: size for digest, size in needs.sizes.items() if digest not in provider}
+    return provider | deal(left, needs.wanted_by, needs.n_devices)
 
 
 def _results(batch: Batch, share: Sequence[str], fault: BaseException | None) -> list[Message]:
@@ -191,7 +216,12 @@ def record_together(
     """
     lacking = {} if fault else {digest: len(text) for digest, text in batch.waiting()}
     with _one_at_a_time:
-        provider = _agree(batch, lacking, n_devices)
+        needs = _ask(lacking, n_devices)
+        try:
+            _look_up_for_others(batch, needs.sizes)
+        except BaseException as error:
+            fault = fault or error
+        provider = _share_out(batch, needs)
         share = [d for d, process in provider.items() if process == jax.process_index()]
         try:
             if fault is None:

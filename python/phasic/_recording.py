@@ -145,7 +145,9 @@ def _record_through_jax(batch: Batch, n_workers: int | None) -> None:
         _run_interruptibly(work, partial(_core.stop_recording, ticket))
 
 
-def _record_over_processes(batch: Batch, n_workers: int | None, fault: Exception | None) -> None:
+def _record_over_processes(
+    batch: Batch, n_workers: int | None, fault: BaseException | None
+) -> None:
     """Record a share of what any process lacks and gather the rest; all processes must call it."""
     from phasic import _record_jax, _record_processes
 
@@ -297,10 +299,10 @@ def record(
     try:
         batch.check()
         batch.look_up(announce)
-    except (TypeError, ValueError) as error:
+    except BaseException as error:
         if not together:
             raise
-        fault = error
+        fault = error  # which the other processes have to be told
     if together or batch.waiting():
         batch.strategy = resolve_strategy(strategy) if strategy == "auto" else strategy
         try:

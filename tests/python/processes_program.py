@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,18 @@ def bad_call() -> dict[str, Any]:
     return {"error": error}
 
 
+def unusable_cache() -> dict[str, Any]:
+    """The folder of process 1 is a file, and its warnings are errors."""
+    folder = FOLDER / f"unusable-{ME}"
+    units = units_of(islands(), folder)
+    if ME == 1:
+        folder.write_text("")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error = caught(lambda: compute_missing_traces_parallel(units, cache_dir=folder))
+    return {"error": error}
+
+
 def interrupted() -> dict[str, Any]:
     """Ctrl-C in process 1 before its first unit: process 0 is told how many units are left."""
     folder = FOLDER / f"interrupted-{ME}"
@@ -205,6 +218,7 @@ SCENARIOS: dict[str, list[Callable[[], dict[str, Any]]]] = {
         different,
         bad_unit,
         bad_call,
+        unusable_cache,
         interrupted,
         evaluation,
     ],

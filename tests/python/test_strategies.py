@@ -98,6 +98,22 @@ def test_shards_hold_every_unit_once_and_differ_by_less_than_the_longest(n_shard
         assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
+@pytest.mark.parametrize(("limit", "each"), [("1", 1), ("2", 1), ("7", 3)])
+def test_the_calls_of_pmap_share_the_limit_of_threads(
+    units: dict[str, str], limit: str, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHASIC_NUM_THREADS", limit)
+    record, seen = _record_jax.record_pmap, []
+
+    def noted(units: Any, ticket: int, threads: int, devices: Any) -> None:
+        seen.append((threads, len(devices)))
+        record(units, ticket, threads, devices)
+
+    monkeypatch.setattr(_record_jax, "record_pmap", noted)
+    compute_missing_traces_parallel(units, "pmap")
+    assert seen == [(each, 2)]
+
+
 MANY_CALLS = textwrap.dedent(
     """
     import sys
