@@ -272,6 +272,17 @@ def _over_processes(strategy: str) -> bool:
     return _record_jax.process_count() > 1
 
 
+@contextmanager
+def telling_others(strategy: str, executor: Executor | None) -> Iterator[None]:
+    """Let an error that comes before `record` be raised in all processes that are to take part."""
+    try:
+        yield
+    except BaseException as error:
+        if executor is None and _over_processes(strategy):
+            _record_over_processes(Batch({}, "pmap", TraceCache()), None, error)
+        raise
+
+
 def record(
     units: Mapping[str, str],
     strategy: str,
@@ -320,4 +331,4 @@ def record(
     return {digest: batch.traces[digest] for digest in units}
 
 
-__all__ = ["STRATEGIES", "decode_trace", "load_trace", "log_counts", "record"]
+__all__ = ["STRATEGIES", "decode_trace", "load_trace", "log_counts", "record", "telling_others"]

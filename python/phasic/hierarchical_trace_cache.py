@@ -22,7 +22,7 @@ import numpy.typing as npt
 from phasic import _core
 from phasic._cache import CacheLike, TraceCache, as_cache
 from phasic._graphs import native_graph
-from phasic._recording import load_trace, log_counts, record
+from phasic._recording import load_trace, log_counts, record, telling_others
 from phasic.graph import Graph
 
 logger = logging.getLogger("phasic")
@@ -309,8 +309,9 @@ def get_trace_hierarchical(
     >>> get_trace_hierarchical(graph).kind
     'program'
     """
-    found = _decompose(graph, param_length, min_size, cache_dir)
-    units, hits = _look_up(found, verbose)
+    with telling_others(strategy, executor):
+        found = _decompose(graph, param_length, min_size, cache_dir)
+        units, hits = _look_up(found, verbose)
     recorded = record(
         units, strategy, found.cache, n_workers, verbose, announce=False, executor=executor
     )

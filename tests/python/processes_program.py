@@ -123,6 +123,12 @@ def bad_call() -> dict[str, Any]:
     return {"error": error}
 
 
+def bad_graph() -> dict[str, Any]:
+    """Process 1 fails before there is anything to record."""
+    error = caught(lambda: get_trace_hierarchical(islands(), 9 if ME == 1 else None))
+    return {"error": error}
+
+
 def unusable_cache() -> dict[str, Any]:
     """The folder of process 1 is a file, and its warnings are errors."""
     folder = FOLDER / f"unusable-{ME}"
@@ -218,6 +224,7 @@ SCENARIOS: dict[str, list[Callable[[], dict[str, Any]]]] = {
         different,
         bad_unit,
         bad_call,
+        bad_graph,
         unusable_cache,
         interrupted,
         evaluation,

@@ -68,7 +68,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, A
     for process, (_, errors) in zip(started, outputs, strict=True):
         assert process.returncode == 0, errors
     names = ("share", "again", "one_sided", "different")
-    names += ("bad_unit", "bad_call", "unusable_cache", "interrupted", "evaluation")
+    names += ("bad_unit", "bad_call", "bad_graph", "unusable_cache", "interrupted", "evaluation")
     return dict(zip(names, zip(*(reports(o) for o, _ in outputs), strict=True), strict=True))
 
 
@@ -111,6 +111,12 @@ def test_a_bad_call_of_one_process_is_reported_by_all(together: dict[str, Any]) 
     first, second = (report["error"] for report in together["bad_call"])
     assert second[0] == "TypeError" and "is of type int, expected str" in second[1]
     assert first[0] == "RuntimeError" and f"TypeError: {second[1]}" in first[1]
+
+
+def test_a_bad_graph_in_one_process_is_reported_by_all(together: dict[str, Any]) -> None:
+    first, second = (report["error"] for report in together["bad_graph"])
+    assert second[0] == "ValueError" and "param_length is 9" in second[1]
+    assert first[0] == "RuntimeError" and f"ValueError: {second[1]}" in first[1]
 
 
 def test_a_warning_that_is_an_error_in_one_process_leaves_no_other_waiting(
