@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -163,4 +164,29 @@ def prepare(
     return Arguments(operands, Form(n_rewards, reward_axis, n_times, time_axis))
 
 
-__all__ = ["Arguments", "Form", "as_numbers", "prepare"]
+def checked_order(k: Any) -> int:
+    """Return the order of a moment as an int >= 1."""
+    try:
+        order = operator.index(k)
+    except TypeError as error:
+        raise TypeError(f"k is of type {type(k).__name__}, expected an int >= 1") from error
+    if order < 1:
+        raise ValueError(f"k is {order}, expected an int >= 1")
+    return order
+
+
+def check_range(name: str, array: Any, lower: float, upper: float) -> None:
+    """Raise unless a concrete array holds finite numbers from lower to upper."""
+    if isinstance(array, jax.core.Tracer):
+        return
+    values = np.asarray(array)
+    bad = ~(np.isfinite(values) & (values >= lower) & (values <= upper))
+    if bad.any():
+        place = np.unravel_index(np.argmax(bad), bad.shape)
+        index = f"[{', '.join(map(str, place))}]" if place else ""
+        limits = f" >= {lower:g}" if np.isfinite(lower) else ""
+        limits += f" and <= {upper:g}" if np.isfinite(upper) else ""
+        raise ValueError(f"{name}{index} is {values[place]}, expected a finite number{limits}")
+
+
+__all__ = ["Arguments", "Form", "as_numbers", "check_range", "checked_order", "prepare"]

@@ -88,13 +88,14 @@ class Terms:
         """Return the same with edges whose weights are as many further parameters, in order."""
         source, target = np.broadcast_arrays(source, target)
         first = self.param_length
-        added = np.arange(first, first + source.size)
-        return replace(self._plus(source, target, added), param_length=first + source.size)
+        return self._plus(source, target, np.arange(first, first + source.size))
 
-    def with_edges(self, source: Indices | int, target: Indices | int, parameter: int) -> Terms:
-        """Return the same with edges that all have the weight ``theta[parameter]``."""
-        source, target = np.broadcast_arrays(source, target)
-        return self._plus(source, target, np.full(source.size, parameter))
+    def with_edges(
+        self, source: Indices | int, target: Indices | int, parameter: Indices | int
+    ) -> Terms:
+        """Return the same with edges of the weights ``theta[parameter]``."""
+        source, target, parameter = np.broadcast_arrays(source, target, parameter)
+        return self._plus(source, target, parameter.reshape(-1))
 
     def _plus(self, source: Indices, target: Indices, parameter: Indices) -> Terms:
         return replace(
@@ -103,6 +104,7 @@ class Terms:
             target=np.concatenate([self.target, target.reshape(-1)]),
             parameter=np.concatenate([self.parameter, parameter]),
             value=np.concatenate([self.value, np.ones(source.size)]),
+            param_length=max(self.param_length, int(parameter.max(initial=-1)) + 1),
         )
 
     def graph(self) -> _core.Graph:

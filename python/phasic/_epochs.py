@@ -23,6 +23,7 @@ import numpy.typing as npt
 from phasic._composed import joined, normalised
 from phasic._derived import Indices, Terms, reachable_vertices, with_free_start
 from phasic._graphs import native_graph
+from phasic._ladders import Ladder
 from phasic.graph import Graph
 from phasic.phase_type import PhaseType
 
@@ -116,10 +117,30 @@ class EpochModels:
             everyone = np.union1d(everyone, reached)
         self.transient: Indices = everyone[~self.is_absorbing[everyone]]
         self.first = PhaseType(graph, **options)
-        self.later = self.first
-        if n_epochs > 1:
-            free = with_free_start(terms, self.transient).graph()
-            self.later = PhaseType(Graph._from_core(free), **options)
+        self._terms, self._options = terms, options
+        self._ladders: dict[tuple[Any, int], tuple[Ladder, PhaseType]] = {}
+        self.later = self._made(with_free_start(terms, self.transient))
+
+    def _made(self, terms: Terms) -> PhaseType:
+        return PhaseType(Graph._from_core(terms.graph()), **self._options)
+
+    def ladder(self, make: Callable[..., Ladder], size: int) -> tuple[Ladder, PhaseType]:
+        """Return a ladder over the transient vertices of all epochs, and its distribution."""
+        key = make, size
+        if key not in self._ladders:
+            ladder = make(self._terms, self.transient, size)
+            self._ladders[key] = ladder, self._made(ladder.terms)
+        return self._ladders[key]
+
+    def started(self, theta: Any) -> Any:
+        """Return the start of the first epoch, (..., n_transient)."""
+        begin = jnp.zeros(1, theta.dtype)
+        return self.first.state_probability(theta[..., 0, :], begin)[..., 0, self.transient]
+
+    def moved(self, k: int, masses: Any) -> Any:
+        """Return masses (..., n_transient) as they are after relabelling for epoch k."""
+        full = jnp.zeros((*masses.shape[:-1], self.n_vertices), masses.dtype)
+        return self.relabelled(k, full.at[..., self.transient].set(masses))[..., self.transient]
 
     def _check_kinds(self, k: int, relabelling: npt.NDArray[Any], reached: Indices) -> None:
         kinds = self.is_absorbing

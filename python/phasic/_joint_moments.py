@@ -42,6 +42,17 @@ class JointMoments:
     expectation: Callable[..., jax.Array]
     expected_sojourn: Callable[..., jax.Array]
 
+    def cross_moments(self, theta: Any, rewards: Any) -> jax.Array:
+        """Return ``E[Y_i Y_j]`` of several accumulated rewards, (..., n_rewards, n_rewards).
+
+        Arguments and errors are those of `covariance`. Nothing is subtracted in continuous time.
+        """
+        if np.ndim(rewards) < 2:
+            raise ValueError(
+                f"rewards has shape {np.shape(rewards)}, expected (..., n_rewards, n_vertices)"
+            )
+        return self._evaluate("cross_moments", theta, rewards)
+
     def correlation(self, theta: Any, rewards: Any) -> jax.Array:
         """Return the correlation matrix of several accumulated rewards.
 
@@ -110,7 +121,7 @@ class JointMoments:
             )
             return found[..., 0, -1]
         if index == (1, 1):
-            return self._evaluate("cross_moments", theta, rewards)[..., 0, 1]
+            return self.cross_moments(theta, rewards)[..., 0, 1]
         theta = jnp.zeros(0, mean.dtype) if theta is None else jnp.asarray(theta, mean.dtype)
         return self._composed(
             ("joint_moment", index),

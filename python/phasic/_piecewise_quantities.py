@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from phasic._epoch_moments import cross_moments, moments
 from phasic._epochs import Epoch, EpochModels
 
 IN_TIME = (
@@ -58,6 +59,35 @@ def _expectation(models: EpochModels, theta: Any, starts: Any, _times: Any, rewa
         earned = jnp.einsum("...v,...rv->...r" if axis else "...v,v->...", occupancy, value)
         total += widened(epoch.scale) * earned
     return total
+
+
+def _several(models: EpochModels, theta: Any, rewards: Any) -> Any:
+    """Return rewards with an axis of rewards, ones if there are none."""
+    if rewards is None:
+        return jnp.ones((1, models.n_vertices), theta.dtype)
+    return rewards if rewards.ndim > 1 else rewards[None]
+
+
+def raw_moments(order: int) -> Callable[..., Any]:
+    """Return the function of raw moments 1..order, on the last axis."""
+
+    def quantity(models: EpochModels, theta: Any, starts: Any, times: Any, rewards: Any) -> Any:
+        _expectation(models, theta, starts, times, rewards)  # out of JIT it names what is wrong
+        found = moments(models, order, theta, starts, _several(models, theta, rewards))
+        return found if rewards is not None and rewards.ndim > 1 else found[..., 0, :]
+
+    return quantity
+
+
+def _variance(models: EpochModels, theta: Any, starts: Any, times: Any, rewards: Any) -> Any:
+    found = raw_moments(2)(models, theta, starts, times, rewards)
+    return found[..., 1] - found[..., 0] ** 2
+
+
+def _covariance(models: EpochModels, theta: Any, starts: Any, times: Any, rewards: Any) -> Any:
+    mean = _expectation(models, theta, starts, times, rewards)
+    both = cross_moments(models, theta, starts, rewards)
+    return both - mean[..., :, None] * mean[..., None, :]
 
 
 def _absorption_probability(
@@ -157,6 +187,8 @@ def _accumulated_occupancy(
 
 QUANTITIES: dict[str, Callable[..., Any]] = {
     "expectation": _expectation,
+    "variance": _variance,
+    "covariance": _covariance,
     "expected_sojourn": _expected_sojourn,
     "absorption_probability": _absorption_probability,
     "pdf": _scaled("pdf"),
@@ -169,4 +201,4 @@ QUANTITIES: dict[str, Callable[..., Any]] = {
     "accumulated_occupancy": _accumulated_occupancy,
 }
 
-__all__ = ["IN_TIME", "LOGARITHMS", "QUANTITIES"]
+__all__ = ["IN_TIME", "LOGARITHMS", "QUANTITIES", "raw_moments"]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from phasic import _core
-from phasic._arguments import as_numbers, prepare
+from phasic._arguments import as_numbers, check_range, prepare
 from phasic._composed import Composed, joined
 from phasic._derived import CONSTANT, Terms, transient_vertices, with_killing
 from phasic._errors import BudgetError
@@ -177,13 +177,13 @@ class Transforms:
         if rewards is not None:
             rewards = jnp.asarray(rewards, dtype)
             inside = np.isin(np.arange(trace.n_vertices), transient_vertices(trace.graph()))
-            _check_concrete("rewards", jnp.where(inside, rewards, 0.0), 0.0, np.inf)
+            check_range("rewards", jnp.where(inside, rewards, 0.0), 0.0, np.inf)
             if rewards.ndim > 1 and (s.ndim < 1 or s.shape[-1] != rewards.shape[-2]):
                 raise ValueError(
                     f"{name} has shape {s.shape}, expected (..., {rewards.shape[-2]}): one "
                     "argument for each reward"
                 )
-        _check_concrete(name, s, lower, upper)
+        check_range(name, s, lower, upper)
         return theta, s, rewards
 
     def _laplace(self, theta: Any, s: Any, rewards: Any) -> Any:
@@ -278,20 +278,6 @@ def _dense_weights(terms: Terms, theta: Any) -> Any:
         .at[..., terms.source, terms.target]
         .add(each)
     )
-
-
-def _check_concrete(name: str, array: Any, lower: float, upper: float) -> None:
-    """Raise unless a concrete array holds finite numbers from lower to upper."""
-    if isinstance(array, jax.core.Tracer):
-        return
-    values = np.asarray(array)
-    bad = ~(np.isfinite(values) & (values >= lower) & (values <= upper))
-    if bad.any():
-        place = np.unravel_index(np.argmax(bad), bad.shape)
-        index = f"[{', '.join(map(str, place))}]" if place else ""
-        limits = f" >= {lower:g}" if np.isfinite(lower) else ""
-        limits += f" and <= {upper:g}" if np.isfinite(upper) else ""
-        raise ValueError(f"{name}{index} is {values[place]}, expected a finite number{limits}")
 
 
 __all__ = ["Transforms"]

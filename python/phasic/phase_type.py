@@ -8,7 +8,6 @@ those of the other arguments, and they come first in the result. ``rewards`` is 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any, Self
 import jax
 
 from phasic import _core
+from phasic._arguments import checked_order
 from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._derived import Terms
@@ -248,13 +248,7 @@ class PhaseType(JointMoments, Transforms, Sampling):
         ValueError
             As in `expectation`, or if k < 1.
         """
-        try:
-            order = operator.index(k)
-        except TypeError as error:
-            raise TypeError(f"k is of type {type(k).__name__}, expected an int >= 1") from error
-        if order < 1:
-            raise ValueError(f"k is {order}, expected an int >= 1")
-        return self._evaluate("moments", theta, rewards, order=order)
+        return self._evaluate("moments", theta, rewards, order=checked_order(k))
 
     def covariance(self, theta: Any, rewards: Any) -> jax.Array:
         """Return the covariance matrix of several accumulated rewards.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from phasic import _piecewise_quantities as quantities
-from phasic._arguments import as_numbers, prepare
+from phasic._arguments import as_numbers, check_range, checked_order, prepare
 from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._epochs import EpochModels, Relabelling
@@ -164,6 +164,69 @@ class PiecewisePhaseType:
         """
         return self._call("expectation", theta, starts, rewards=rewards)
 
+    def variance(self, theta: Any, rewards: Any = None, *, starts: Any = None) -> jax.Array:
+        """Return the variance of the accumulated reward; see `moments`."""
+        return self._call("variance", theta, starts, rewards=self._non_negative(rewards))
+
+    def moments(self, theta: Any, k: int, rewards: Any = None, *, starts: Any = None) -> jax.Array:
+        """Return the raw moments 1 to k of the accumulated reward on the last axis.
+
+        Parameters
+        ----------
+        theta, rewards, starts : array_like
+            As in `expectation`; rewards of transient vertices must be at least 0.
+        k : int
+            Highest order, at least 1.
+
+        Returns
+        -------
+        array, shape (..., k) or (..., n_rewards, k)
+
+        Raises
+        ------
+        ValueError
+            As in `expectation`, if k < 1, or if a reward is negative (NaN under a transformation).
+
+        Notes
+        -----
+        A finite epoch costs a sweep over k + 1 copies of the model for each reward. Sums are of
+        non-negative numbers only.
+        """
+        order = checked_order(k)
+        return self._call(
+            "moments", theta, starts, rewards=self._non_negative(rewards), order=order
+        )
+
+    def covariance(self, theta: Any, rewards: Any, *, starts: Any = None) -> jax.Array:
+        """Return the covariance matrix of several accumulated rewards.
+
+        Parameters
+        ----------
+        theta, starts : array_like
+            As in `expectation`.
+        rewards : array_like, shape (..., n_rewards, n_vertices)
+            One reward vector a row, at least 0 for transient vertices.
+
+        Returns
+        -------
+        array, shape (..., n_rewards, n_rewards)
+
+        Raises
+        ------
+        ValueError
+            As in `moments`, or if rewards is a single vector.
+
+        Notes
+        -----
+        A finite epoch costs a sweep over two copies of the model for each reward.
+        """
+        if np.ndim(rewards) < 2:
+            raise ValueError(
+                f"rewards has shape {np.shape(rewards)}, expected (..., n_rewards, n_vertices); "
+                "the variance of one accumulated reward is variance(theta, rewards)"
+            )
+        return self._call("covariance", theta, starts, rewards=self._non_negative(rewards))
+
     def expected_sojourn(self, theta: Any, *, starts: Any = None) -> jax.Array:
         """Return the expected time in each vertex before absorption, shape (..., n_vertices)."""
         return self._call("expected_sojourn", theta, starts)
@@ -249,16 +312,36 @@ class PiecewisePhaseType:
 
     # --- from arguments to quantities
 
+    def _non_negative(self, rewards: Any) -> Any:
+        """Return rewards, after a look at those of transient vertices if they are concrete."""
+        if rewards is None or isinstance(rewards, jax.core.Tracer):
+            return rewards
+        values = np.asarray(as_numbers("rewards", rewards))
+        if values.ndim and values.shape[-1] == self.n_vertices:
+            moving = ~self._models.is_absorbing & (np.arange(self.n_vertices) > 0)
+            check_range("rewards", np.where(moving, values, 0.0), 0.0, np.inf)
+        return rewards
+
     def _call(
-        self, name: str, theta: Any, starts: Any, *, t: Any = None, rewards: Any = None
+        self,
+        name: str,
+        theta: Any,
+        starts: Any,
+        *,
+        t: Any = None,
+        rewards: Any = None,
+        order: int = 1,
     ) -> jax.Array:
         if t is None and name in quantities.IN_TIME:
             raise ValueError("t is missing (expected a scalar or shape (..., n_t))")
         operands = self._prepared(theta, starts, t, rewards)
-        compute = quantities.QUANTITIES[name]
-        infinite = name in quantities.LOGARITHMS
+        moments = name == "moments"
+        compute = quantities.raw_moments(order) if moments else quantities.QUANTITIES[name]
         return self._composed(
-            name, partial(compute, self._models), *operands, may_be_infinite=infinite
+            (name, order) if moments else name,
+            partial(compute, self._models),
+            *operands,
+            may_be_infinite=name in quantities.LOGARITHMS,
         )
 
     def _prepared(self, theta: Any, starts: Any, t: Any, rewards: Any) -> tuple[Any, ...]:
