@@ -13,6 +13,7 @@ raises. A process that has ended ends the exchange of the others with an error.
 from __future__ import annotations
 
 import json
+import math
 import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -98,6 +99,15 @@ def exchange(step: str, fields: dict[str, Any], data: bytes = b"") -> list[Messa
     return messages
 
 
+def estimated_cost(size: int) -> int:
+    """Return what recording costs, up to a factor: the length of the text to the power 1.5.
+
+    Measured powers are 1.2 (lattices) to 2.4 (random graphs of 2000 vertices). Integers, so that
+    all machines agree.
+    """
+    return size * math.isqrt(size)
+
+
 def deal(
     sizes: dict[str, int], wanted_by: Sequence[set[str]], n_devices: Sequence[int]
 ) -> dict[str, int]:
@@ -112,12 +122,15 @@ def deal(
     n_devices : sequence of int
         Devices of each process.
     """
+    common = math.lcm(*n_devices)
+    weight = [common // n for n in n_devices]  # what a unit adds to each device, times common
     load = [0] * len(n_devices)
     dealt = {}
     for digest in sorted(sizes, key=lambda d: (-sizes[d], d)):
+        cost = estimated_cost(sizes[digest])
         able = [p for p, wanted in enumerate(wanted_by) if digest in wanted]
-        chosen = min(able, key=lambda p: ((load[p] + sizes[digest]) / n_devices[p], p))
-        load[chosen] += sizes[digest]
+        chosen = min(able, key=lambda p: ((load[p] + cost) * weight[p], p))
+        load[chosen] += cost
         dealt[digest] = chosen
     return dealt
 
@@ -245,4 +258,4 @@ def record_together(
         )
 
 
-__all__ = ["Message", "deal", "exchange", "record_together"]
+__all__ = ["Message", "deal", "estimated_cost", "exchange", "record_together"]
