@@ -13,6 +13,7 @@ raises. A process that has ended ends the exchange of the others with an error.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import struct
 import threading
@@ -26,6 +27,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from phasic._batch import Batch, Failure, load_trace
+
+logger = logging.getLogger("phasic")
 
 # Messages are gathered in pieces of at most this many bytes a process, padded to powers of two so
 # that XLA compiles few sizes.
@@ -181,7 +184,18 @@ def _share_out(batch: Batch, needs: Needs) -> dict[str, int]:
         for digest in message.fields["digests"]:
             provider.setdefault(digest, process)
     left = {digest: size for digest, size in needs.sizes.items() if digest not in provider}
-    return provider | deal(left, needs.wanted_by, needs.n_devices)
+    dealt = deal(left, needs.wanted_by, needs.n_devices)
+    me = jax.process_index()
+    logger.info(
+        "process %d of %d processes: %d units are lacking somewhere, %d of them are in a cache; "
+        "%d are recorded here",
+        me,
+        len(needs.n_devices),
+        len(needs.sizes),
+        len(provider),
+        sum(process == me for process in dealt.values()),
+    )
+    return provider | dealt
 
 
 def _results(batch: Batch, share: Sequence[str], fault: BaseException | None) -> list[Message]:
@@ -236,9 +250,10 @@ def record_together(
             fault = fault or error
         provider = _share_out(batch, needs)
         share = [d for d, process in provider.items() if process == jax.process_index()]
+        here = {digest for digest in share if digest not in batch.traces}
         try:
             if fault is None:
-                record_share({d for d in share if d not in batch.traces})
+                record_share(here)
         except BaseException as error:
             fault = error
         messages = _results(batch, share, fault)

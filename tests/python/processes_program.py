@@ -5,14 +5,16 @@ Every scenario is one function that both run in the same order. What it returns 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +56,35 @@ def caught(function: Callable[[], object]) -> list[str]:
     return []
 
 
+@contextlib.contextmanager
+def said() -> Iterator[list[str]]:
+    """Collect what phasic logs at INFO."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("phasic")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
 def share() -> dict[str, Any]:
     """Both lack everything; afterwards each has all traces and caches its own share."""
     folder = FOLDER / f"share-{ME}"
     units = units_of(islands(), folder)
-    traces = compute_missing_traces_parallel(units, "pmap", cache_dir=folder)
+    with said() as lines:
+        traces = compute_missing_traces_parallel(units, "pmap", cache_dir=folder)
     alone = compute_missing_traces_parallel(units, "sequential", cache_dir=FOLDER / f"alone-{ME}")
     same = [traces[d].to_bytes() == alone[d].to_bytes() for d in units]
-    return {"units": sorted(units), "order": list(traces) == list(units), "same": same}
+    return {
+        "units": sorted(units),
+        "order": list(traces) == list(units),
+        "same": same,
+        "said": [line for line in lines if line.startswith("process ")],
+    }
 
 
 def again() -> dict[str, Any]:
@@ -185,6 +208,24 @@ def evaluation() -> dict[str, Any]:
         for shard in found.addressable_shards
     ]
 
+    def total(rows: jax.Array) -> jax.Array:  # a sum over all data, as a likelihood is
+        return jax.lax.psum(jax.vmap(model.expectation)(rows).sum(), "device")
+
+    summed = jax.shard_map(total, mesh=mesh, in_specs=spec, out_specs=jax.sharding.PartitionSpec())
+    value, slope = jax.jit(jax.value_and_grad(summed))(spread)
+    close = [bool(np.isclose(value, expected[0].sum(), rtol=1e-13, atol=0.0))]
+    equal += [
+        np.array_equal(np.asarray(shard.data), expected[1][shard.index])
+        for shard in slope.addressable_shards
+    ]
+    density = jax.vmap(lambda theta: model.pdf(theta, np.array([0.5, 2.0])))
+    plain = np.asarray(jax.jit(density)(thetas))
+    found = jax.jit(jax.shard_map(density, mesh=mesh, in_specs=spec, out_specs=spec))(spread)
+    close += [
+        np.allclose(shard.data, plain[shard.index], rtol=1e-12, atol=0.0)
+        for shard in found.addressable_shards
+    ]
+
     mine = slice(4 * ME, 4 * ME + 4)  # pmap takes this process's rows, one leading row a device
     mapped = jax.pmap(function)(thetas[mine].reshape(2, 2, -1))
     equal += [
@@ -196,7 +237,7 @@ def evaluation() -> dict[str, Any]:
         )
         for found, whole in zip(mapped, expected, strict=True)
     ]
-    return {"equal": equal}
+    return {"equal": equal, "close": close}
 
 
 def killed(victim: int, sign: signal.Signals) -> dict[str, Any]:

@@ -74,9 +74,15 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, A
 
 def test_each_ends_with_all_traces_and_caches_its_share(together: dict[str, Any]) -> None:
     first, second = together["share"]
-    assert first == second
-    assert first["order"] and all(first["same"])
+    assert first["units"] == second["units"]
     ours, theirs = (report["entries"] for report in together["again"])
+    n = len(first["units"])
+    for me, (report, mine) in enumerate(((first, ours), (second, theirs))):
+        assert report["order"] and all(report["same"])
+        assert report["said"] == [
+            f"process {me} of 2 processes: {n} units are lacking somewhere, 0 of them are in a "
+            f"cache; {len(mine)} are recorded here"
+        ]
     assert ours and theirs and not set(ours) & set(theirs)
     assert sorted(ours + theirs) == first["units"]
 
@@ -138,7 +144,8 @@ def test_ctrl_c_in_one_process_reaches_all(together: dict[str, Any]) -> None:
 
 def test_evaluation_over_all_devices_gives_the_same_bits(together: dict[str, Any]) -> None:
     for report in together["evaluation"]:
-        assert len(report["equal"]) == 6 and all(report["equal"])
+        assert len(report["equal"]) == 8 and all(report["equal"])
+        assert len(report["close"]) == 3 and all(report["close"])
 
 
 @pytest.mark.extended
