@@ -156,6 +156,14 @@ py::tuple eliminated_for_python(const PyTrace& trace, const Array& theta) {
                         array(graph.probability));
 }
 
+py::array_t<double> expected_rewards_for_python(const PyTrace& trace, const Array& theta,
+                                                const Array& rewards) {
+  const std::vector<double> found =
+      expected_rewards(*trace.program(), Span<const double>(theta.data(), theta.size()),
+                       Span<const double>(rewards.data(), rewards.size()));
+  return py::array_t<double>(static_cast<py::ssize_t>(found.size()), found.data());
+}
+
 }  // namespace
 
 void bind_evaluate(py::module_& module) {
@@ -172,6 +180,8 @@ void bind_evaluate(py::module_& module) {
              py::arg("status"), py::arg("theta"), py::arg("rewards") = py::none(),
              py::arg("times") = py::none(), py::arg("max_operations") = defaults.max_operations);
   module.def("eliminated_graph", &eliminated_for_python, py::arg("trace"), py::arg("theta"));
+  module.def("expected_rewards", &expected_rewards_for_python, py::arg("trace"), py::arg("theta"),
+             py::arg("rewards"));
   module.def(
       "output_size",
       [](const PyTrace& trace, const std::string& quantity, Index order, Index n_rewards,

@@ -6,6 +6,7 @@
 namespace phasic::python {
 
 void bind_graph(pybind11::module_& module);
+void bind_transform(pybind11::module_& module);
 void bind_trace(pybind11::module_& module);
 void bind_evaluate(pybind11::module_& module);
 void bind_sample(pybind11::module_& module);

@@ -51,6 +51,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "Native core of phasic: graphs, traces and kernels.";
   py::register_exception_translator(&phasic::python::translate);
   phasic::python::bind_graph(module);
+  phasic::python::bind_transform(module);
   phasic::python::bind_trace(module);
   phasic::python::bind_evaluate(module);
   phasic::python::bind_sample(module);

@@ -89,32 +89,15 @@ class EdgeTable:
         """Return the table without self loops."""
         return self.chosen(self.source != self.target)
 
-    def at(self, theta: Floats) -> Self:
-        """Return the table of constant weights at one parameter vector.
-
-        Raises
-        ------
-        ValueError
-            If a weight comes out negative or not finite.
-        """
-        weight = self.weight[:, 0].copy()
-        for k in range(self.n_params):  # in this order, whatever the machine
-            weight += self.weight[:, 1 + k] * theta[k]
-        bad = ~(np.isfinite(weight) & (weight >= 0))
-        if bad.any():
-            edge = int(np.argmax(bad))
-            raise ValueError(
-                f"theta gives the edge from {self._place(self.source[edge])} to "
-                f"{self._place(self.target[edge])} the weight {weight[edge]}, expected a finite "
-                "weight >= 0"
-            )
-        return replace(self, weight=weight[:, None])
-
-    def _place(self, vertex: int) -> str:
-        if vertex == 0:
-            return "the starting vertex"
-        state = ", ".join(str(x) for x in self.states[vertex])
-        return f"state ({state}) (vertex {vertex})"
+    def reached_from_start(self) -> Self:
+        """Return the table with a start edge of weight 0 to every vertex without one."""
+        missing = np.setdiff1d(np.arange(1, self.n_vertices), self.target[self.source == 0])
+        return replace(
+            self,
+            source=np.concatenate([np.zeros(len(missing), np.int64), self.source]),
+            target=np.concatenate([missing, self.target]),
+            weight=np.concatenate([np.zeros((len(missing), self.weight.shape[1])), self.weight]),
+        )
 
     def build(self) -> _core.Graph:
         """Return the finished graph.

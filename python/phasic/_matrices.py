@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from phasic import _core
+from phasic._concrete import ConcreteQuantities
 from phasic._edge_table import EdgeTable, Floats, Integers
 
 _EPS = np.finfo(np.float64).eps
@@ -38,15 +38,8 @@ class MatrixRepresentation(NamedTuple):
     indices: Integers
 
 
-class MatrixForms:
-    """Mixed into `Graph`: conversions from and to matrices."""
-
-    def _concrete_table(self) -> EdgeTable:
-        raise NotImplementedError
-
-    @classmethod
-    def _from_core(cls, frozen: _core.Graph) -> Self:
-        raise NotImplementedError
+class MatrixForms(ConcreteQuantities):
+    """A base of `Graph`: conversions from and to matrices."""
 
     def as_matrices(self) -> MatrixRepresentation:
         """Return start distribution and sub-intensity matrix at the parameters in force.

@@ -9,11 +9,8 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -21,9 +18,12 @@ import numpy.typing as npt
 
 from phasic import _core
 from phasic._concrete_sampling import ConcreteSampling
+from phasic._exploration import as_count, as_int, as_model, explore
+from phasic._jax_functions import JaxFunctions
 from phasic._matrices import MatrixForms
-from phasic._progress import ProgressFunction, ProgressLine, as_progress
-from phasic.callback import Callback
+from phasic._plot import Drawing
+from phasic._progress import ProgressFunction
+from phasic._transformations import Transformations
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -35,20 +35,38 @@ DEFAULT_BATCH_SIZE = 65_536
 class Edge:
     """One edge out of a vertex, parallel transitions added up. A snapshot, not a handle."""
 
-    __slots__ = ("_coefficients", "_target", "_weight")
+    __slots__ = ("_coefficients", "_constant", "_target")
 
-    def __init__(self, target: Vertex, weight: float, coefficients: FloatArray | None) -> None:
+    def __init__(self, target: Vertex, constant: float, coefficients: FloatArray | None) -> None:
         self._target = target
-        self._weight = weight
+        self._constant = constant
         self._coefficients = coefficients
 
     def to(self) -> Vertex:
         """Return the vertex that the edge leads to."""
         return self._target
 
-    def weight(self) -> float:
-        """Return the constant part of the weight, 0.0 if there is none."""
-        return self._weight
+    def weight(self, theta: npt.ArrayLike | None = None) -> float:
+        """Return the weight at a parameter vector.
+
+        Parameters
+        ----------
+        theta : array_like, shape (param_length,), optional
+            Parameters; by default those of `Graph.update_weights`. An edge with coefficients has
+            its constant part as weight as long as there are none, 0.0 if it has no such part.
+
+        Raises
+        ------
+        ValueError
+            If ``theta`` has another length than `Graph.param_length`.
+        """
+        if self._coefficients is None:
+            return self._constant
+        values = self._target._graph._theta_or(theta)
+        return self._constant if values is None else self._constant + self._linear(values)
+
+    def _linear(self, theta: FloatArray) -> float:
+        return 0.0 if self._coefficients is None else float(self._coefficients @ theta)
 
     def coefficients(self) -> FloatArray:
         """Return the coefficients of theta, shape ``(param_length,)``, or ``(0,)`` if constant."""
@@ -56,7 +74,7 @@ class Edge:
 
     def __repr__(self) -> str:
         part = "" if self._coefficients is None else f" + {self._coefficients.tolist()} . theta"
-        return f"<phasic.Edge to {self._target.state().tolist()}, weight {self._weight}{part}>"
+        return f"<phasic.Edge to {self._target.state().tolist()}, weight {self._constant}{part}>"
 
 
 class Vertex:
@@ -81,13 +99,18 @@ class Vertex:
         found = self._graph._read().out_edges(self._index)
         return [Edge(Vertex(self._graph, to), weight, coefs) for to, weight, coefs in found]
 
+    def edges_length(self) -> int:
+        """Return the number of edges out of this vertex."""
+        return len(self._graph._read().out_edges(self._index))
+
     def rate(self, theta: npt.ArrayLike | None = None) -> float:
         """Return the total weight of the edges to other vertices.
 
         Parameters
         ----------
         theta : array_like, shape (param_length,), optional
-            Parameters. Needed if an edge out of this vertex has coefficients.
+            Parameters; by default those of `Graph.update_weights`. Needed if an edge out of this
+            vertex has coefficients.
 
         Returns
         -------
@@ -100,21 +123,13 @@ class Vertex:
             If ``theta`` is needed and absent, or has another length than `Graph.param_length`.
         """
         edges = [edge for edge in self.edges() if edge.to() != self]
-        total = sum((edge.weight() for edge in edges), 0.0)
-        coefficients = [edge.coefficients() for edge in edges if edge.coefficients().size]
-        if not coefficients:
-            return total
-        if theta is None:
+        values = self._graph._theta_or(theta)
+        if values is None and any(edge.coefficients().size for edge in edges):
             raise ValueError(
-                f"the rate of state {self.state().tolist()} depends on theta: "
-                f"pass theta with {self._graph.param_length()} parameters"
+                f"the rate of state {self.state().tolist()} depends on theta: pass theta with "
+                f"{self._graph.param_length()} parameters, or set it with update_weights"
             )
-        values = np.asarray(theta, dtype=np.float64)
-        if values.shape != (self._graph.param_length(),):
-            raise ValueError(
-                f"theta has shape {values.shape}, expected ({self._graph.param_length()},)"
-            )
-        return float(total + np.sum(coefficients, axis=0) @ values)
+        return sum((edge.weight(values) for edge in edges), 0.0)
 
     def add_edge(self, to: Vertex, weight: npt.ArrayLike) -> None:
         """Add an edge; a second one to the same vertex adds to the first.
@@ -152,7 +167,7 @@ class Vertex:
         return f"<phasic.Vertex {self._index}, state {self.state().tolist()}>"
 
 
-class Graph(ConcreteSampling, MatrixForms):
+class Graph(ConcreteSampling, MatrixForms, Transformations, JaxFunctions, Drawing):
     """A state graph whose edge weights are numbers or linear in a parameter vector theta.
 
     Parameters
@@ -225,9 +240,9 @@ class Graph(ConcreteSampling, MatrixForms):
         if not isinstance(discrete, bool | np.bool_):
             raise ValueError(f"discrete is {discrete!r}, expected True or False")
         if callable(source):
-            model = _as_model(source, ipv, batched)
-            limits = _as_count("max_states", max_states), _as_count("batch_size", batch_size)
-            builder = _explore(model, bool(discrete), limits, progress, kwargs)
+            model = as_model(source, ipv, batched)
+            limits = as_count("max_states", max_states), as_count("batch_size", batch_size)
+            builder = explore(model, bool(discrete), limits, progress, kwargs)
         else:
             if ipv is not None or batched is not None or kwargs:
                 given = {"ipv": ipv, "batched": batched}
@@ -235,7 +250,7 @@ class Graph(ConcreteSampling, MatrixForms):
                 raise ValueError(
                     f"{named} given with the state length {source!r}; expected only with a callback"
                 )
-            builder = _core.GraphBuilder(_as_int("state_length", source), bool(discrete))
+            builder = _core.GraphBuilder(as_int("state_length", source), bool(discrete))
         self._hold(builder, None)
 
     def _hold(self, builder: _core.GraphBuilder | None, frozen: _core.Graph | None) -> None:
@@ -248,6 +263,11 @@ class Graph(ConcreteSampling, MatrixForms):
         graph = cls.__new__(cls)
         graph._hold(None, frozen)
         return graph
+
+    def _become(self, graph: _core.Graph) -> None:
+        """Take the place of another finished graph."""
+        with self._lock:
+            self._builder, self._finished = None, graph
 
     def _frozen(self) -> _core.Graph:
         """Return the finished native graph, made when it is first needed."""
@@ -299,6 +319,48 @@ class Graph(ConcreteSampling, MatrixForms):
                 self._finished = None
             return Vertex(self, index)
 
+    def create_vertex(self, state: npt.ArrayLike) -> Vertex:
+        """Return a new vertex, even if others have its state; see `find_or_create_vertex`."""
+        with self._lock:
+            index = self._change().add_vertex(state)
+            self._finished = None
+            return Vertex(self, index)
+
+    def find_vertex(self, state: npt.ArrayLike) -> Vertex:
+        """Return the vertex with a state, the first one if there are several.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or ``state`` is malformed. The starting vertex is never found.
+        """
+        with self._lock:
+            index = self._change().find_vertex(state)
+        if index < 0:
+            raise ValueError(
+                f"no vertex has the state {np.asarray(state).tolist()}; find_or_create_vertex "
+                "makes one"
+            )
+        return Vertex(self, index)
+
+    def vertex_exists(self, state: npt.ArrayLike) -> bool:
+        """Return whether a vertex other than the starting vertex has a state."""
+        with self._lock:
+            return self._change().find_vertex(state) >= 0
+
+    def vertex_at(self, index: int) -> Vertex:
+        """Return the vertex of a row of `states`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
+        """
+        row = as_int("index", index)
+        if not 0 <= row < self.vertices_length():
+            raise ValueError(f"index is {row}, expected 0 to {self.vertices_length() - 1}")
+        return Vertex(self, row)
+
     def vertices(self) -> list[Vertex]:
         """Return all vertices, the starting vertex first, in the row order of `states`."""
         return [Vertex(self, index) for index in range(self.vertices_length())]
@@ -306,6 +368,10 @@ class Graph(ConcreteSampling, MatrixForms):
     def vertices_length(self) -> int:
         """Return the number of vertices, the starting vertex included."""
         return self._read().n_vertices
+
+    def edges_length(self) -> int:
+        """Return the number of edges, those out of the starting vertex included."""
+        return self._frozen().n_edges
 
     def states(self) -> npt.NDArray[np.int32]:
         """Return a copy of all states, int32, shape ``(vertices_length, state_length)``."""
@@ -348,7 +414,7 @@ class Graph(ConcreteSampling, MatrixForms):
         """
         fields = self._frozen().to_arrays()
         if param_length is not None:
-            wanted = _as_int("param_length", param_length)
+            wanted = as_int("param_length", param_length)
             if wanted != fields["param_length"]:
                 raise ValueError(
                     f"param_length is {wanted}, but the graph has {fields['param_length']} "
@@ -395,12 +461,20 @@ class Graph(ConcreteSampling, MatrixForms):
         return cls._from_core(_core.Graph.from_json(text))
 
     def clone(self) -> Self:
-        """Return an independent graph with the same vertices and edges."""
+        """Return an independent graph with the same vertices and edges.
+
+        The parameters that `update_weights` set go with it.
+        """
         with self._lock:
             copy = self.__class__.__new__(self.__class__)
             builder = self._change().copy() if self._finished is None else None
             copy._hold(builder, self._finished)
+            copy._theta, copy._linked, copy.rewards = self._theta, self._linked, self.rewards
             return copy
+
+    def copy(self) -> Self:
+        """Return an independent graph with the same vertices, edges and parameters; see `clone`."""
+        return self.clone()
 
     def __copy__(self) -> Self:
         return self.clone()
@@ -417,71 +491,3 @@ class Graph(ConcreteSampling, MatrixForms):
             f"<phasic.Graph: {self.vertices_length()} vertices, state length "
             f"{self.state_length()}, {self.param_length()} parameters, {kind}>"
         )
-
-
-def _as_int(name: str, value: Any) -> int:
-    if not isinstance(value, bool | np.bool_):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise ValueError(f"{name} is {value!r}, expected an int")
-
-
-def _as_count(name: str, value: Any) -> int:
-    """Return an int >= 1, cut to the number of vertices that a graph can have."""
-    count = _as_int(name, value)
-    if count < 1:
-        raise ValueError(f"{name} is {count}, expected at least 1")
-    return min(count, np.iinfo(np.int32).max)
-
-
-@dataclass(frozen=True)
-class _Model:
-    function: Callable[..., Any]
-    ipv: Sequence[Any]
-    batched: bool
-
-
-def _as_model(
-    function: Callable[..., Any], ipv: Sequence[Any] | None, batched: bool | None
-) -> _Model:
-    """Return what is explored; the arguments come before what the callback says of itself."""
-    if batched is not None and not isinstance(batched, bool | np.bool_):
-        raise ValueError(f"batched is {batched!r}, expected True or False")
-    if isinstance(function, Callback):
-        if batched is not None and bool(batched) != function.batched:
-            raise ValueError(
-                f"batched is {bool(batched)}, but the callback was decorated with "
-                f"batched={function.batched}; say it once, where the callback is defined"
-            )
-        batched = function.batched
-        ipv = function.ipv if ipv is None else ipv
-        function = function.__wrapped__
-    if ipv is None:
-        raise ValueError(
-            "the callback has no start distribution: pass ipv=[(state, probability), ...] or "
-            "decorate it with @phasic.callback(ipv=...)"
-        )
-    return _Model(function, ipv, bool(batched))
-
-
-def _explore(
-    model: _Model,
-    discrete: bool,
-    limits: tuple[int, int],
-    progress: bool | ProgressFunction,
-    kwargs: dict[str, Any],
-) -> _core.GraphBuilder:
-    max_states, batch_size = limits
-    called = functools.partial(model.function, **kwargs) if kwargs else model.function
-    report = as_progress(progress)
-    try:
-        if model.batched:
-            return _core.GraphBuilder.explore_batched(
-                called, model.ipv, discrete, max_states, batch_size, report
-            )
-        return _core.GraphBuilder.explore(called, model.ipv, discrete, max_states, report)
-    finally:
-        if isinstance(report, ProgressLine):
-            report.close()

@@ -16,6 +16,7 @@ LAYER_OF_PUBLIC_HEADER = {
     "base.h": "base",
     "digest.h": "base",
     "graph.h": "graph",
+    "transform.h": "graph",
     "json.h": "json",
     "scc.h": "scc",
     "terms.h": "graph",

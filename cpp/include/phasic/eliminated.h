@@ -21,4 +21,12 @@ struct EliminatedGraph {
 // Throws Error{invalid_argument} for a theta that explain() would describe.
 [[nodiscard]] EliminatedGraph eliminated_graph(const Program& program, Span<const double> theta);
 
+// Expected reward accumulated from each vertex on, (n_vertices); x[0] is that of the start
+// distribution. Rewards, (n_vertices), are >= 0 per unit of time (visit, if discrete). +inf where a
+// trap that earns is reached; 0 for absorbing vertices and those that no edge, even one of weight 0,
+// leads to from the start.
+[[nodiscard]] std::vector<double> expected_rewards(const Program& program,
+                                                   Span<const double> theta,
+                                                   Span<const double> rewards);
+
 }  // namespace phasic

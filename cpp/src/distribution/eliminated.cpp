@@ -2,6 +2,7 @@
 
 #include "phasic/eliminated.h"
 
+#include <limits>
 #include <map>
 
 #include "distribution/row_check.h"
@@ -42,8 +43,9 @@ std::vector<Row> weight_rows(const Program& program,
   return rows;
 }
 
+// Leaves transition probabilities in the rows, and what a visit earns, times its pivot, in reward.
 void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
-                     std::vector<double>& reward, std::vector<double>& rate) {
+                     std::vector<double>& reward, std::vector<double>& pivots) {
   const ComponentTrace& trace = *program.block_trace[at(b)];
   const std::int32_t* vertex_of = program.vertex_of.data() + program.block_begin[at(b)];
   for (Index k = 0; k < trace.pattern.n(); ++k) {
@@ -52,7 +54,7 @@ void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
     for (const auto& [target, weight] : rows[at(v)]) {
       pivot += weight;
     }
-    rate[at(v)] = pivot / reward[at(v)];
+    pivots[at(v)] = pivot;
     if (pivot == 0) {  // a trap: edges into it stay
       continue;
     }
@@ -74,9 +76,14 @@ void eliminate_block(const Program& program, Index b, std::vector<Row>& rows,
   }
 }
 
-}  // namespace
+// All blocks eliminated at one theta.
+struct Eliminated {
+  std::vector<Row> rows;
+  std::vector<double> reward, pivot;  // (n_vertices) pivot 0: not transient, not reached, or a trap
+};
 
-EliminatedGraph eliminated_graph(const Program& program, Span<const double> theta) {
+Eliminated eliminate(const Program& program, Span<const double> theta,
+                     std::vector<double> reward) {
   const Graph& graph = *program.graph;
   if (theta.size() != graph.param_length) {
     fail("theta has " + std::to_string(theta.size()) + " entries but the model has " +
@@ -86,15 +93,37 @@ EliminatedGraph eliminated_graph(const Program& program, Span<const double> thet
   weights.resize(program, false);
   weights.set_theta(theta);
   require_valid(program, weights, theta);
-  std::vector<Row> rows = weight_rows(program, weights);
-  EliminatedGraph out;
-  out.rate.assign(at(graph.n_vertices()), 0.0);
-  std::vector<double> reward(at(graph.n_vertices()), 1.0);
+  Eliminated out;
+  out.rows = weight_rows(program, weights);
+  out.reward = std::move(reward);
+  out.pivot.assign(at(graph.n_vertices()), 0.0);
   for (Index b = 0; b < program.n_blocks(); ++b) {
-    eliminate_block(program, b, rows, reward, out.rate);
+    eliminate_block(program, b, out.rows, out.reward, out.pivot);
+  }
+  return out;
+}
+
+double weighted_sum(const Row& row, const std::vector<double>& x) {
+  double sum = 0;
+  for (const auto& [target, probability] : row) {
+    if (probability > 0) {
+      sum += probability * x[at(target)];
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+EliminatedGraph eliminated_graph(const Program& program, Span<const double> theta) {
+  const Eliminated eliminated =
+      eliminate(program, theta, std::vector<double>(at(program.graph->n_vertices()), 1.0));
+  EliminatedGraph out;
+  for (Index v = 0; v < ssize(eliminated.pivot); ++v) {
+    out.rate.push_back(eliminated.pivot[at(v)] / eliminated.reward[at(v)]);
   }
   out.row_begin.push_back(0);
-  for (const Row& row : rows) {
+  for (const Row& row : eliminated.rows) {
     for (const auto& [target, probability] : row) {
       out.target.push_back(target);
       out.probability.push_back(probability);
@@ -102,6 +131,31 @@ EliminatedGraph eliminated_graph(const Program& program, Span<const double> thet
     out.row_begin.push_back(ssize(out.target));
   }
   return out;
+}
+
+std::vector<double> expected_rewards(const Program& program, Span<const double> theta,
+                                     Span<const double> rewards) {
+  if (rewards.size() != program.graph->n_vertices()) {
+    fail("rewards has " + std::to_string(rewards.size()) + " entries but the model has " +
+         std::to_string(program.graph->n_vertices()) + " vertices");
+  }
+  const Eliminated eliminated =
+      eliminate(program, theta, std::vector<double>(rewards.begin(), rewards.end()));
+  std::vector<double> x(at(rewards.size()), 0.0);
+  for (const Index v : program.vertex_of) {  // traps first: any row of their block may lead to them
+    const bool earns = eliminated.reward[at(v)] > 0;
+    if (eliminated.pivot[at(v)] == 0 && earns) x[at(v)] = std::numeric_limits<double>::infinity();
+  }
+  for (Index b = 0; b < program.n_blocks(); ++b) {  // blocks sinks first, each from its last vertex
+    for (Index k = program.block_begin[at(b + 1)]; k-- > program.block_begin[at(b)];) {
+      const Index v = program.vertex_of[at(k)];
+      const double pivot = eliminated.pivot[at(v)];
+      if (pivot == 0) continue;
+      x[at(v)] = eliminated.reward[at(v)] / pivot + weighted_sum(eliminated.rows[at(v)], x);
+    }
+  }
+  x[0] = weighted_sum(eliminated.rows[0], x);
+  return x;
 }
 
 }  // namespace phasic

@@ -1,0 +1,90 @@
+"""The graph of an accumulated reward, its weights evaluated at numbers.
+
+The native side lists the terms of every weight (see ``phasic/transform.h``). Here they are summed:
+edge weights of the model times probabilities of leaving the vertices without reward, which the same
+subtraction-free elimination gives as the moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from phasic import _core
+from phasic._concrete import link
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_CHUNK = 256  # entries evaluated at once
+
+
+@dataclass(frozen=True)
+class RewardTerms:
+    """What the weights of a reward's graph are sums of; each array has one entry a term."""
+
+    direct_weight: Integers
+    direct_edge: Integers
+    through_weight: Integers
+    through_edge: Integers
+    through_entry: Integers
+    through_vertex: Integers
+    rest_weight: Integers
+    rest_of: Integers
+    scale: Floats  # (n_weights,)
+
+    @classmethod
+    def of(cls, plan: dict[str, Any]) -> Self:
+        """Return the terms among the results of ``_core.reward_graph``."""
+        return cls(**{name: plan[name] for name in cls.__dataclass_fields__})
+
+
+def reward_graph(graph: _core.Graph, rewards: Floats) -> _core.Graph:
+    """Return the graph whose absorption time is the reward accumulated in a graph of numbers.
+
+    Raises
+    ------
+    ValueError
+        If a reward is negative, not finite or, in discrete time, not a whole number.
+    """
+    plan = _core.reward_graph(graph, rewards)
+    terms = RewardTerms.of(plan)
+    model, *_ = _core.linear_forms(graph)
+    weights = _through(plan, terms, model)
+    np.add.at(weights, terms.direct_weight, model[terms.direct_edge])
+    weights *= terms.scale
+    if terms.rest_weight.size:
+        moved = np.bincount(terms.rest_weight, weights[terms.rest_of], len(weights))
+        rest = np.unique(terms.rest_weight)
+        weights[rest] = np.maximum(1.0 - moved[rest], 0.0)
+    return _core.instantiate(plan["graph"], weights)
+
+
+def _through(plan: dict[str, Any], terms: RewardTerms, model: Floats) -> Floats:
+    """Return the part of each weight that leads through vertices without reward."""
+    total = np.zeros(len(terms.scale))
+    n_entries = len(plan["entry"])
+    if n_entries == 0:
+        return total
+    trace = link(plan["zero_graph"])
+    order = np.argsort(terms.through_entry, kind="stable")
+    ends = np.searchsorted(terms.through_entry[order], np.arange(0, n_entries + _CHUNK, _CHUNK))
+    for chunk, first in enumerate(range(0, n_entries, _CHUNK)):
+        entries = np.arange(first, min(first + _CHUNK, n_entries))
+        theta = np.zeros((len(entries), n_entries))
+        theta[np.arange(len(entries)), entries] = 1.0
+        leaving, _, status = _core.evaluate(trace, "absorption", theta)
+        if status.any() or leaving is None:
+            row = int(np.argmax(status != 0))
+            raise ValueError(_core.explain(trace, "absorption", int(status[row]), theta[row]))
+        rows = order[ends[chunk] : ends[chunk + 1]]
+        share = leaving[terms.through_entry[rows] - first, terms.through_vertex[rows]]
+        part = model[terms.through_edge[rows]] * share
+        total += np.bincount(terms.through_weight[rows], part, len(total))
+    return total
+
+
+__all__ = ["RewardTerms", "reward_graph"]
