@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from phasic._errors import BudgetError, CacheCorruptionError, InternalError
 from phasic._jax_runtime import require_jax
 from phasic._version import __version__
+from phasic.algebra import convolution, maximum, minimum, mixture
 from phasic.callback import callback
 from phasic.constructors import (
     coxian,
@@ -75,6 +76,7 @@ __all__ = [
     "Vertex",
     "__version__",
     "callback",
+    "convolution",
     "coxian",
     "erlang",
     "exponential",
@@ -82,6 +84,9 @@ __all__ = [
     "hierarchical_trace_cache",
     "hyperexponential",
     "hypoexponential",
+    "maximum",
+    "minimum",
+    "mixture",
     "negative_binomial",
     "trace_elimination",
 ]
