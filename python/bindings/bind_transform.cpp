@@ -44,14 +44,18 @@ py::dict reward_graph_for_python(const Graph& graph, const Array& rewards) {
   return out;
 }
 
-// (constant (n_edges), and of each coefficient: edge, parameter, value)
+// Of each edge: source, target, constant; of each coefficient: edge, parameter, value.
 py::tuple linear_forms(const Graph& graph) {
   std::vector<std::int64_t> edge, param(graph.coef_param.begin(), graph.coef_param.end());
+  std::vector<std::int64_t> source, target(graph.target.begin(), graph.target.end());
+  for (Index u = 0; u < graph.n_vertices(); ++u) {
+    source.insert(source.end(), at(graph.row_begin[at(u + 1)] - graph.row_begin[at(u)]), u);
+  }
   for (Index e = 0; e < graph.n_edges(); ++e) {
     edge.insert(edge.end(), at(graph.coef_begin[at(e + 1)] - graph.coef_begin[at(e)]), e);
   }
-  return py::make_tuple(array_of(graph.constant), array_of(edge), array_of(param),
-                        array_of(graph.coef_value));
+  return py::make_tuple(array_of(source), array_of(target), array_of(graph.constant),
+                        array_of(edge), array_of(param), array_of(graph.coef_value));
 }
 
 }  // namespace

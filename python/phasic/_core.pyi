@@ -139,7 +139,12 @@ def instantiate(graph: Graph, theta: npt.ArrayLike) -> Graph: ...
 def linear_forms(
     graph: Graph,
 ) -> tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
 ]: ...
 def register_program(trace: Trace) -> None: ...
 def unregister_program(digest: str) -> None: ...

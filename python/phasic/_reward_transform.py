@@ -1,18 +1,16 @@
-"""The weights of a reward's graph as JAX functions of the model's parameters.
+"""Rewards as time: the transforming methods of `PhaseType`.
 
-1. The native side lists which terms each weight is the sum of (see ``phasic/transform.h``).
+1. The native side lists which terms each weight of a reward's graph is the sum of (see
+   ``phasic/transform.h``).
 2. The edge weights of the model are linear in theta; the probabilities of leaving the vertices
-   without reward are native absorption probabilities, one row of a batch for each entry.
-3. Sums of products of the two are the parameters of the new graph's trace. Everything is made of
-   functions that JAX differentiates, batches and compiles.
-4. `of_weights` makes a distribution all whose methods take theta to these parameters first.
+   without reward are native absorption probabilities, one row of a batch for each entry. Sums of
+   products of the two are the parameters of the new graph's trace.
+3. Events along the way make a discrete graph whose weights are those of the model divided by what
+   leaves their vertex, events included.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,86 +20,157 @@ import numpy as np
 import numpy.typing as npt
 
 from phasic import _core
-from phasic._arguments import prepare
 from phasic._concrete import link
+from phasic._derived import CONSTANT, Terms
+from phasic._derived_weights import DerivedWeights, of_weights
 from phasic._edge_table import EdgeTable
-from phasic._evaluator import Evaluator
 from phasic._options import EvaluationOptions
 from phasic._primitive import Program, Quantity, Request, evaluate
 from phasic._reward_weights import RewardTerms, reward_graph
 
 _Plan = dict[str, Any]
+_Floats = npt.NDArray[np.float64]
 
 
-class RewardWeights:
-    """Parameters of the reward's graph out of those of the model.
+class RewardTransforms:
+    """Mixed into `PhaseType`."""
 
-    Parameters
-    ----------
-    trace
-        Trace of the model.
-    plan
-        What ``_core.reward_graph`` returned for it.
-    options
-        How to evaluate.
-    inner
-        What makes the parameters of the model's trace, if it is a reward's graph itself.
-    """
+    rewards: npt.NDArray[np.int64] | None = None
+    """Of what `discretize` made: 1 for the vertices that count events, 0 for all others."""
+
+    _trace: _core.Trace
+    _options: EvaluationOptions
+    _recording: dict[str, Any]
+    _weights: DerivedWeights | None = None  # what theta goes through, if weights are derived
+    _base: Any = None  # the class that a derived one is made of
+
+    def _made(self, trace: _core.Trace, weights: DerivedWeights | None) -> Any:
+        kind: Any = self._base or type(self)
+        made = kind.from_trace(trace, options=self._options)
+        made._recording.update(self._recording)
+        return made if weights is None else of_weights(kind, made, weights)
+
+    def reward_transform(self, rewards: npt.ArrayLike) -> Any:
+        """Return the distribution of an accumulated reward, as a function of the same theta.
+
+        Parameters
+        ----------
+        rewards : array_like, shape (n_vertices,)
+            Reward >= 0 per unit of time in each vertex, rows as in ``graph.states()``; in discrete
+            time whole numbers, per visit. Numbers, not traced: they decide which vertices there
+            are. Entries of starting and absorbing vertices are ignored.
+
+        Returns
+        -------
+        PhaseType
+            Its methods are differentiable in theta like those of any other. The probability that
+            no reward is accumulated at all is absorbed at 0: it is part of ``cdf``, and left out
+            of ``pdf`` and ``sf``. Its ``graph`` has the vertices with reward, in order; in
+            discrete time one with reward k is there k times in a row.
+
+        Raises
+        ------
+        ValueError
+            If ``rewards`` has another length, a negative, infinite or NaN entry, or a fractional
+            one in discrete time.
+        TypeError
+            If ``rewards`` is not real numbers, or traced.
+
+        Notes
+        -----
+        Positive rewards divide the rates, which stay linear in theta. Vertices without reward are
+        eliminated without subtraction, once for each of them that others lead to in one batched
+        native call; then the distribution is evaluated on what is left. With float32 the weights
+        in between are rounded to float32. A theta with which vertices without reward trap the
+        process raises ``ValueError``, and gives NaN where JAX traces.
+
+        Examples
+        --------
+        >>> import phasic
+        >>> model = phasic.PhaseType(phasic.hypoexponential(2))
+        >>> print(model.reward_transform([0.0, 0.0, 2.0, 0.0]).expectation([7.0, 4.0]))
+        0.5
+        """
+        values = _as_rewards(rewards, self._trace.n_vertices)
+        graph = self._trace.graph()
+        if graph.param_length == 0:
+            return self._made(link(reward_graph(graph, values)), self._weights)
+        plan = _core.reward_graph(graph, values)
+        if plan["zero_graph"] is None and not plan["rest_weight"].size:
+            return self._made(link(_divided(graph, values)), self._weights)
+        weights = RewardWeights(self._trace, plan, self._options, self._weights)
+        return self._made(link(plan["graph"]), weights)
+
+    def discretize(self, rate: Any, **kwargs: Any) -> Any:
+        """Return the discrete distribution of a continuous model with events along the way.
+
+        A step is a transition of the process or an event (a mutation, say), whichever comes first;
+        see `Graph.discretize`. Its methods take the same theta as those of the model.
+
+        Parameters
+        ----------
+        rate : array_like or callable
+            Event rates: a number >= 0 for all vertices, or one a vertex, (n_vertices,); or the
+            coefficients of theta, (n_vertices, param_length), for rates that are linear in it like
+            those of the model. Or a function of the state and ``**kwargs`` that returns a number,
+            or coefficients.
+
+        Returns
+        -------
+        PhaseType
+            Its attribute ``rewards`` is 1 for the vertices that stand for events, and 0 for the
+            others: ``d.reward_transform(d.rewards)`` is the distribution of the number of events,
+            differentiable in theta.
+
+        Raises
+        ------
+        ValueError
+            If the model is discrete or a rate is not as above; on evaluation, if theta makes one
+            negative (NaN under a transformation).
+
+        Examples
+        --------
+        >>> import phasic
+        >>> events = phasic.PhaseType(phasic.exponential()).discretize([[0.0], [3.0], [0.0]])
+        >>> count = events.reward_transform(events.rewards)
+        >>> print(count.expectation([2.0]))
+        3.0
+        """
+        if self._trace.is_discrete:
+            raise ValueError("discretize does not apply to a discrete model; its time is in steps")
+        rates = _event_rates(rate, self._trace.graph(), kwargs)
+        weights = EventWeights(self._trace, rates, self._options, self._weights)
+        made = self._made(link(weights.graph()), weights)
+        made.rewards = np.repeat([0, 1], [self._trace.n_vertices, len(weights.marked)])
+        return made
+
+
+class RewardWeights(DerivedWeights):
+    """Parameters of a reward's graph; ``plan`` is what ``_core.reward_graph`` returned."""
 
     def __init__(
         self,
         trace: _core.Trace,
         plan: _Plan,
         options: EvaluationOptions,
-        inner: RewardWeights | None = None,
+        inner: DerivedWeights | None = None,
     ) -> None:
+        super().__init__(trace, options, inner)
         self._given = (trace, plan, options, inner)
-        self._inner = inner
-        self._model = Evaluator(trace, options)
         self._terms = RewardTerms.of(plan)
-        self._forms = _core.linear_forms(trace.graph())
         self._entry: npt.NDArray[np.int64] = plan["entry"]
         zero = plan["zero_graph"]
         self._zero = None if zero is None else Program(link(zero), options)
-        self._compiled = jax.jit(self._weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._given
 
-    @property
-    def param_length(self) -> int:
-        """Number of parameters that the caller gives."""
-        if self._inner is not None:
-            return self._inner.param_length
-        return self._model.program.trace.param_length
-
-    def __call__(self, theta: Any) -> jax.Array:
-        """Return the parameters of the new trace, (..., n_weights).
-
-        Raises
-        ------
-        ValueError
-            If theta is concrete and has a fault.
-        """
-        trace = self._model.program.trace
-        if self._inner is not None:
-            theta = self._inner(theta)
-        arguments = prepare(
-            theta, None, None, param_length=trace.param_length, n_vertices=trace.n_vertices
+    def _fault(self) -> str:
+        states = self._model.program.trace.graph().states()[self._entry]
+        return (
+            "theta traps the process in vertices without reward, which it enters at one of the "
+            f"states {states[:5].tolist()}; their rewards never end, so they cannot be 0"
         )
-        (values,) = arguments.operands
-        if not arguments.is_traced:
-            if jax.default_backend() != "cpu":
-                values = jax.device_put(values, jax.local_devices(backend="cpu")[0])
-            self._model("absorption_probability", values)  # raises for a bad theta
-        weights: jax.Array = self._compiled(values)
-        if not isinstance(weights, jax.core.Tracer) and bool(jnp.isnan(weights).any()):
-            states = self._model.program.trace.graph().states()[self._entry]
-            raise ValueError(
-                "theta traps the process in vertices without reward, which it enters at one of the "
-                f"states {states[:5].tolist()}; their rewards never end, so they cannot be 0"
-            )
-        return weights
 
     def _weights(self, theta: jax.Array) -> jax.Array:
         terms, batch = self._terms, theta.shape[:-1]
@@ -118,15 +187,7 @@ class RewardWeights:
             lack = 1 - moved.add(weights[..., terms.rest_of])[..., rest]
             lack = lack - jax.lax.stop_gradient(jnp.minimum(lack, 0))  # 0 but for rounding
             weights = weights.at[..., rest].set(lack)
-        probe = Request(self._model.program, Quantity.ABSORPTION)
-        fine = ~jnp.isnan(evaluate(probe, jax.lax.stop_gradient(theta))).any(-1, keepdims=True)
-        return jnp.where(fine, weights, jnp.nan)
-
-    def _edge_weights(self, theta: jax.Array) -> jax.Array:
-        """Return the weights of the model's edges, (..., n_edges)."""
-        constant, edge, param, coefficient = self._forms
-        base = jnp.broadcast_to(constant.astype(theta.dtype), (*theta.shape[:-1], len(constant)))
-        return base.at[..., edge].add(coefficient.astype(theta.dtype) * theta[..., param])
+        return weights
 
     def _through(self, theta: jax.Array, model: jax.Array) -> jax.Array:
         """Return the terms that lead through vertices without reward, (..., n_terms)."""
@@ -148,61 +209,68 @@ class RewardWeights:
         return into * jnp.where(caught & (into > 0), jnp.nan, share)
 
 
-def transformed(
-    trace: _core.Trace,
-    inner: RewardWeights | None,
-    rewards: npt.ArrayLike,
-    options: EvaluationOptions,
-) -> tuple[_core.Trace, RewardWeights | None]:
-    """Return the trace of a reward's graph, and what makes its parameters unless they are theta."""
-    values = _as_rewards(rewards, trace.n_vertices)
-    graph = trace.graph()
-    if graph.param_length == 0:
-        return link(reward_graph(graph, values)), inner
-    plan = _core.reward_graph(graph, values)
-    if plan["zero_graph"] is None and not plan["rest_weight"].size:
-        return link(_divided(graph, values)), inner
-    return link(plan["graph"]), RewardWeights(trace, plan, options, inner)
+class EventWeights(DerivedWeights):
+    """Parameters of a discretized graph: those of transitions, then those of events.
 
-
-def of_weights(kind: Any, inner: Any, weights: RewardWeights) -> Any:
-    """Return a distribution of class ``kind`` whose theta are the arguments of ``weights``.
-
-    Every method of ``inner`` that has a parameter ``theta`` is there, with ``weights(theta)``.
+    Parameters
+    ----------
+    trace, options, inner
+        As in `DerivedWeights`.
+    rates : array, shape (n_vertices, 1 + param_length)
+        Event rates as linear forms; rows of zeros have no events.
     """
-    made: Any = object.__new__(_class_of_weights(kind))
-    made._set_up(inner.trace, None, inner._options)
-    made._recording.update(inner._recording)
-    made._inner, made._weights, made._kind = inner, weights, kind
-    return made
 
+    def __init__(
+        self,
+        trace: _core.Trace,
+        rates: _Floats,
+        options: EvaluationOptions,
+        inner: DerivedWeights | None = None,
+    ) -> None:
+        super().__init__(trace, options, inner)
+        self._given = (trace, rates, options, inner)
+        self.marked = np.flatnonzero(rates.any(axis=1))
+        self._rates = rates[self.marked]
+        source, target, *_ = self._forms
+        self._kept = np.flatnonzero(source != target)
 
-@functools.cache
-def _class_of_weights(kind: Any) -> type[Any]:
-    members: dict[str, Any] = {
-        "__reduce__": lambda self: (of_weights, (self._kind, self._inner, self._weights)),
-        "__doc__": f"A `{kind.__name__}` whose weights are functions of theta that are not linear.",
-        "param_length": property(
-            lambda self: self._weights.param_length, doc=kind.param_length.__doc__
-        ),
-    }
-    for name in dir(kind):
-        method = getattr(kind, name)
-        if not name.startswith("_") and inspect.isfunction(method):
-            signature = inspect.signature(method)
-            if "theta" in signature.parameters:
-                members[name] = _of_weights(method, signature)
-    return type(f"{kind.__name__}OfReward", (kind,), members)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
 
+    def _fault(self) -> str:
+        return "theta gives an event a negative rate, expected rates >= 0"
 
-def _of_weights(method: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(self._inner, *args, **kwargs)
-        given.arguments["theta"] = self._weights(given.arguments.get("theta"))
-        return method(*given.args, **given.kwargs)
+    def graph(self) -> _core.Graph:
+        """Return the discretized graph, each weight but those of 1 a parameter."""
+        model = self._model.program.trace.graph()
+        source, target = (ends[self._kept] for ends in self._forms[:2])
+        n, n_events, n_edges = model.n_vertices, len(self.marked), len(self._kept)
+        new = n + np.arange(n_events)
+        states = model.states()
+        return Terms(
+            np.concatenate([states, np.zeros((n_events, states.shape[1]), np.int32)]),
+            np.concatenate([source, self.marked, new]),
+            np.concatenate([target, new, self.marked]),
+            np.concatenate([np.arange(n_edges + n_events), np.full(n_events, CONSTANT)]),
+            np.ones(n_edges + 2 * n_events),
+            n_edges + n_events,
+            True,
+        ).graph()
 
-    return call
+    def _weights(self, theta: jax.Array) -> jax.Array:
+        source = self._forms[0][self._kept]
+        model = self._edge_weights(theta)[..., self._kept]
+        rates = self._rates.astype(theta.dtype)
+        events: Any = rates[:, 0] + jnp.einsum("...p,vp->...v", theta, rates[:, 1:])
+        events = jnp.where(events >= 0, events, jnp.nan)
+        n_vertices = self._model.program.trace.n_vertices
+        total: Any = jnp.zeros((*theta.shape[:-1], n_vertices), theta.dtype)
+        total = total.at[..., source].add(model).at[..., self.marked].add(events)
+        total = total.at[..., 0].set(1.0)  # start weights are probabilities as they are
+        total = jnp.where(total == 0, 1.0, total)
+        return jnp.concatenate(
+            [model / total[..., source], events / total[..., self.marked]], axis=-1
+        )
 
 
 def _divided(graph: _core.Graph, rewards: npt.NDArray[np.float64]) -> _core.Graph:
@@ -227,4 +295,33 @@ def _as_rewards(rewards: npt.ArrayLike, n_vertices: int) -> npt.NDArray[np.float
     return values.astype(np.float64)
 
 
-__all__ = ["RewardWeights", "of_weights", "transformed"]
+def _event_rates(rate: Any, graph: _core.Graph, kwargs: dict[str, Any]) -> _Floats:
+    """Return event rates as linear forms (n_vertices, 1 + param_length)."""
+    n, n_params = graph.n_vertices, graph.param_length
+    transient = np.flatnonzero(~graph.is_absorbing())[1:]
+    forms = np.zeros((n, 1 + n_params))
+    if callable(rate):
+        states = graph.states().astype(np.int64)
+        given = [np.asarray(rate(states[vertex], **kwargs)) for vertex in transient]
+        found = np.zeros((n, *np.shape(given[0]))) if given else np.zeros(n)
+        for vertex, value in zip(transient, given, strict=True):
+            found[vertex] = value
+    else:
+        found = np.asarray(rate)
+    if found.dtype.kind not in "iuf" or found.shape not in ((), (n,), (n, n_params)):
+        raise ValueError(
+            f"rate has shape {found.shape} and dtype {found.dtype}, expected a number, shape "
+            f"({n},) or ({n}, {n_params}), or a function of a state that returns a number or "
+            f"{n_params} coefficients"
+        )
+    wrong = ~np.isfinite(found) | ((found < 0) & (found.ndim < 2))
+    if np.broadcast_to(wrong, found.shape if found.ndim else (n,))[transient].any():
+        raise ValueError(f"rate is {rate!r}, expected finite numbers >= 0 (coefficients: finite)")
+    if found.ndim < 2:
+        forms[transient, 0] = np.broadcast_to(found, (n,))[transient]
+    else:
+        forms[transient, 1:] = found[transient]
+    return forms
+
+
+__all__ = ["EventWeights", "RewardTransforms", "RewardWeights"]

@@ -52,7 +52,7 @@ def reward_graph(graph: _core.Graph, rewards: Floats) -> _core.Graph:
     """
     plan = _core.reward_graph(graph, rewards)
     terms = RewardTerms.of(plan)
-    model, *_ = _core.linear_forms(graph)
+    _, _, model, *_ = _core.linear_forms(graph)
     weights = _through(plan, terms, model)
     np.add.at(weights, terms.direct_weight, model[terms.direct_edge])
     weights *= terms.scale

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import jax
-import numpy.typing as npt
 
 from phasic import _core
 from phasic._arguments import checked_order
@@ -25,14 +24,14 @@ from phasic._evaluator import Evaluator
 from phasic._graphs import check_program
 from phasic._joint_moments import JointMoments
 from phasic._options import EvaluationOptions
-from phasic._reward_transform import RewardWeights, of_weights, transformed
+from phasic._reward_transform import RewardTransforms
 from phasic._sampling import Paths, Sample, Sampler, Sampling
 from phasic._transforms import Transforms
 from phasic.graph import Graph
 from phasic.hierarchical_trace_cache import get_trace_hierarchical
 
 
-class PhaseType(JointMoments, Transforms, Sampling):
+class PhaseType(JointMoments, Transforms, RewardTransforms, Sampling):
     """The phase-type distribution of a graph; every method can be transformed by JAX.
 
     Making one records the graph's trace, or loads it from the cache. After that a call runs
@@ -88,8 +87,6 @@ class PhaseType(JointMoments, Transforms, Sampling):
     >>> print(jax.grad(model.expectation)(jnp.array([4.0])))
     [-0.0625]
     """
-
-    _weights: RewardWeights | None = None  # what theta goes through after a reward_transform
 
     def __init__(
         self,
@@ -304,54 +301,6 @@ class PhaseType(JointMoments, Transforms, Sampling):
             or a reachable state traps the process.
         """
         return self._evaluate("absorption_probability", theta)
-
-    # --- rewards as time
-
-    def reward_transform(self, rewards: npt.ArrayLike) -> PhaseType:
-        """Return the distribution of an accumulated reward, as a function of the same theta.
-
-        Parameters
-        ----------
-        rewards : array_like, shape (n_vertices,)
-            Reward >= 0 per unit of time in each vertex, rows as in ``graph.states()``; in discrete
-            time whole numbers, per visit. Numbers, not traced: they decide which vertices there
-            are. Entries of starting and absorbing vertices are ignored.
-
-        Returns
-        -------
-        PhaseType
-            Its methods are differentiable in theta like those of any other. The probability that
-            no reward is accumulated at all is absorbed at 0: it is part of ``cdf``, and left out
-            of ``pdf`` and ``sf``. Its ``graph`` has the vertices with reward, in order; in
-            discrete time one with reward k is there k times in a row.
-
-        Raises
-        ------
-        ValueError
-            If ``rewards`` has another length, a negative, infinite or NaN entry, or a fractional
-            one in discrete time.
-        TypeError
-            If ``rewards`` is not real numbers, or traced.
-
-        Notes
-        -----
-        Positive rewards divide the rates, which stay linear in theta. Vertices without reward are
-        eliminated without subtraction, once for each of them that others lead to in one batched
-        native call; then the distribution is evaluated on what is left. With float32 the weights
-        in between are rounded to float32. A theta with which vertices without reward trap the
-        process raises ``ValueError``, and gives NaN where JAX traces.
-
-        Examples
-        --------
-        >>> import phasic
-        >>> model = PhaseType(phasic.hypoexponential(2)).reward_transform([0.0, 0.0, 2.0, 0.0])
-        >>> print(model.expectation([7.0, 4.0]))
-        0.5
-        """
-        trace, weights = transformed(self._trace, self._weights, rewards, self._options)
-        made = PhaseType.from_trace(trace, options=self._options)
-        made._recording.update(self._recording)
-        return made if weights is None else of_weights(PhaseType, made, weights)
 
     # --- the distribution in time
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -171,6 +172,52 @@ def test_events_along_the_way() -> None:
         (lambda: graph.discretize([1.0, 2.0]), r"rate has shape \(2,\)"),
         (lambda: graph.discretize(-1.0), r"event rate of state \[1\] is -1.0"),
         (lambda: two_stage().discretize(1.0), r"update_weights"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            call()
+
+
+def test_events_whose_rate_is_a_parameter() -> None:
+    """Mutations at rate theta_2 / 2 a lineage, on a genealogy of rate theta_1."""
+
+    @phasic.callback(ipv=[([4], 1.0)])
+    def lineages(state: np.ndarray) -> list[tuple[list[int], list[float]]]:
+        (k,) = state
+        return [([k - 1], [k * (k - 1) / 2, 0.0])] if k > 1 else []
+
+    graph = phasic.Graph(lineages)
+    model, theta = phasic.PhaseType(graph), jnp.array([1.3, 0.7])
+    events = model.discretize(lambda state: [0.0, state[0] / 2])
+    assert events.is_discrete
+    sites = events.reward_transform(events.rewards)
+    # Independent sums over k: geometric numbers of mutations while there are k lineages.
+    counts = np.eye(60)[0]
+    for k in (2, 3, 4):
+        stop = (k - 1) * 1.3 / ((k - 1) * 1.3 + 0.7)
+        counts = np.convolve(counts, stop * (1 - stop) ** np.arange(60))[:60]
+    found = np.append(sites.cdf(theta, 0.0), sites.pmf(theta, np.arange(1.0, 60.0)))
+    np.testing.assert_allclose(found, counts, rtol=1e-12)
+    rewards = graph.states()[:, 0] / 2
+    for function in (jax.grad, lambda f: f):
+        np.testing.assert_allclose(
+            function(sites.expectation)(theta),
+            function(lambda x: x[1] * model.expectation(x, rewards))(theta),
+            rtol=1e-13,
+        )
+    for number in (0.5, np.full(5, 0.5)):
+        fixed = model.discretize(number)
+        graph.update_weights(theta)
+        exact = graph.discretize(number)
+        np.testing.assert_array_equal(fixed.rewards, exact.rewards)
+        np.testing.assert_allclose(fixed.moments(theta, 2), exact.moments(2), rtol=1e-13)
+    again = pickle.loads(pickle.dumps(sites))
+    np.testing.assert_array_equal(again.sf(theta, 3.0), sites.sf(theta, 3.0))
+    assert np.isnan(jax.jit(sites.sf)(jnp.array([1.0, -0.1]), 3.0))
+    for call, text in [
+        (lambda: sites.sf(jnp.array([1.0, -0.1]), 3.0), r"theta gives an event a negative rate"),
+        (lambda: events.discretize(1.0), r"does not apply to a discrete model"),
+        (lambda: model.discretize(np.ones(3)), r"rate has shape \(3,\)"),
+        (lambda: model.discretize(-1.0), r"expected finite numbers >= 0"),
     ]:
         with pytest.raises(ValueError, match=text):
             call()
