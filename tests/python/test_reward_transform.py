@@ -91,7 +91,10 @@ def test_moments_and_their_derivatives_are_those_of_rewards(name: str) -> None:
         lambda m, *r: jax.hessian(lambda x: m.expectation(x, *r))(case.thetas[0]),
     ):
         found, exact = np.asarray(function(of_reward)), np.asarray(function(model, rewards))
-        assert_near(found, exact, 1e-9, np.maximum(np.abs(exact), 1e-3 * np.abs(exact).max()))
+        least = max(
+            1e-3 * np.abs(exact).max(), 1e-6
+        )  # 0 by cancellation, or where nothing is earned
+        assert_near(found, exact, 1e-9, np.maximum(np.abs(exact), least))
 
 
 def tandem() -> phasic.Graph:
@@ -134,9 +137,7 @@ def test_methods_of_every_kind_take_the_parameters_of_the_model() -> None:
     error = np.sqrt(float(of_reward.variance(theta)) / draws.size)
     assert abs(float(draws.mean()) - float(model.expectation(theta, rewards))) < 4 * error
     both = model.moments(np.stack([theta, 2 * theta]), 2, rewards)
-    np.testing.assert_allclose(
-        of_reward.moments(np.stack([theta, 2 * theta]), 2), both, rtol=1e-13
-    )
+    np.testing.assert_allclose(of_reward.moments(np.stack([theta, 2 * theta]), 2), both, rtol=1e-13)
     assert "3 parameters" in repr(of_reward)
 
 
