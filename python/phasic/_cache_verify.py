@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from phasic._cache import ENTRY, StoredFile, decode_entry, move_aside, read_entry
+from phasic._cache_entry import decode_entry
+from phasic._cache_files import ENTRY, StoredFile, move_aside, read_entry
 from phasic._errors import CacheCorruptionError
 from phasic._recording import decode_trace
 

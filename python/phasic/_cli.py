@@ -21,15 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from phasic._cache import (
-    CACHE_DIR_VARIABLE,
-    DEFAULT_MAX_BYTES,
+from phasic._cache import CACHE_DIR_VARIABLE, DEFAULT_MAX_BYTES, TraceCache
+from phasic._cache_files import (
     ENTRY,
     QUARANTINE,
     QUARANTINED,
     TEMPORARY,
     StoredFile,
-    TraceCache,
     delete_files,
     expendable,
     stored_files,

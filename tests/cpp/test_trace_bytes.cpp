@@ -262,6 +262,12 @@ BOOST_AUTO_TEST_CASE(resealed_components_with_other_content_are_refused) {
   corrupt_component(with([](Payload& p) { p.row_begin[1] = -7; }));
   corrupt_component(with([](Payload& p) { p.row_begin.back() += 1; }));
   corrupt_component(with([](Payload& p) { p.row_begin.assign(2, 0), p.column.clear(); }));
+  // What a message shows must be text, whatever was found.
+  corrupt_component(with([](Payload& p) { p.digest.assign(64, '\xff'); }), {"digest \\xff"});
+  corrupt_component(with([](Payload& p) { p.ordering = "\x92"; }), {"'\\x92'"});
+  corrupt_component(with([](Payload& p) { p.ordering = std::string("a\0b", 3); }), {"'a\\x00b'"});
+  corrupt_component(with([](Payload& p) { p.ordering.assign(65, 'a'); }), {"64 printable"});
+  corrupt_component(seal('\x92', payload_of(encode(*trace))), {"found '\\x92'"});
   // A dense pattern under the old digest: well-formed, but another component.
   const Pattern other = random_pattern(5, 1.0, 1);
   corrupt_component(with([&](Payload& p) { p.row_begin = other.row_begin, p.column = other.column; }),
@@ -291,7 +297,7 @@ BOOST_AUTO_TEST_CASE(a_resealed_trace_with_another_order_gives_the_same_numbers)
     for (Index i = 8; i > 0; --i) {
       std::swap(payload.order[at(i)], payload.order[at(models::below(random, i + 1))]);
     }
-    payload.ordering = std::string("made \0 up", 9);
+    payload.ordering = "made up";
     BOOST_TEST(component_is_harmless(payload.sealed(), decomposition, expected));
   }
 }

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from phasic import CacheCorruptionError, TraceCache
-from phasic._cache import CacheCounts, decode_entry, encode_entry
+from phasic._cache import CacheCounts
+from phasic._cache_entry import decode_entry, encode_entry
 
 DIGEST = "0123456789abcdef" * 4
 OTHER = "f" * 64

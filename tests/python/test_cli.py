@@ -292,7 +292,7 @@ def test_prune_by_age_has_no_size_bound(
     cache: TraceCache, run: Run, traces: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("phasic._cli.DEFAULT_MAX_BYTES", 0)
-    monkeypatch.setattr("phasic._cache.time.time", lambda: 1001.5 + 2 * 86400)
+    monkeypatch.setattr("phasic._cache_files.time.time", lambda: 1001.5 + 2 * 86400)
     status, found = run_json(run, "prune", "--older-than", "2")
     assert (status, found["deleted"]) == (0, 2)
     assert [entry(cache, d).exists() for d in traces] == [False, False, True]

@@ -28,6 +28,8 @@ LAYER_OF_PUBLIC_HEADER = {
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 8
+# Drivers of fsspec raise what they like; their failures must not become the user's.
+MAY_CATCH_ALL = {"python/phasic/_cache_shared.py"}
 
 CORE_FILES = sorted(p for s in ("*.h", "*.cpp") for p in (ROOT / "cpp").rglob(s))
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -203,7 +205,8 @@ def test_forbidden_constructs(path: Path) -> None:
         if isinstance(node, ast.ImportFrom):
             assert all(alias.name != "*" for alias in node.names), where
         if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None and ast.unparse(node.type) != "Exception", where
+            assert node.type is not None, where
+            assert ast.unparse(node.type) != "Exception" or name_of(path) in MAY_CATCH_ALL, where
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print" or path.name == "_cli.py", where
 

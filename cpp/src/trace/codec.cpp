@@ -11,6 +11,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/text.h"
 #include "phasic/digest.h"
 #include "phasic/trace.h"
 #include "trace/trace_parts.h"
@@ -119,7 +120,8 @@ std::string seal(char kind, const std::string& payload) {
 std::string_view unseal(char kind, std::string_view bytes) {
   const char found = kind_of_bytes(bytes);
   if (found != kind) {
-    corrupt(std::string("expected a trace of kind '") + kind + "', found '" + found + "'");
+    corrupt(std::string("expected a trace of kind '") + kind + "', found '" +
+            detail::printable_text({&found, 1}) + "'");
   }
   std::uint64_t size;
   std::memcpy(&size, bytes.data() + 11, sizeof size);
@@ -146,6 +148,17 @@ void check_permutation(const std::vector<std::int32_t>& order, Index n) {
     }
     seen[at(v)] = true;
   }
+}
+
+// The name of an elimination order is shown to people, hence text.
+std::string read_name(Reader& reader) {
+  std::string name = reader.text();
+  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
+  if (name.size() > 64 || !std::all_of(name.begin(), name.end(), is_plain)) {
+    corrupt("the elimination order is named '" + detail::printable_text(name) +
+            "', expected at most 64 printable characters");
+  }
+  return name;
 }
 
 // Faults of the content itself are damage here, whoever the layer below would blame.
@@ -191,13 +204,13 @@ ComponentTracePtr decode_component(std::string_view bytes, const RecordOptions& 
   Pattern pattern;
   pattern.row_begin = reader.array<std::int32_t>();
   pattern.column = reader.array<std::int32_t>();
-  std::string ordering = reader.text();
+  std::string ordering = read_name(reader);
   std::vector<std::int32_t> order = reader.array<std::int32_t>();
   reader.expect_end();
   return as_corruption([&] {
     validate_pattern(pattern);
     if (pattern_digest(pattern) != digest) {
-      corrupt("the pattern does not have the digest " + digest);
+      corrupt("the pattern does not have the digest " + detail::printable_text(digest));
     }
     check_permutation(order, pattern.n());
     return detail::make_component(std::move(pattern), digest, std::move(ordering),
@@ -244,7 +257,7 @@ ProgramPtr decode_program(std::string_view bytes) {
     std::vector<ComponentTracePtr> components;
     ComponentTraceMap known;
     for (const Component& component : decomposition.components) {
-      std::string ordering = reader.text();
+      std::string ordering = read_name(reader);
       std::vector<std::int32_t> order = reader.array<std::int32_t>();
       check_permutation(order, component.pattern.n());
       ComponentTracePtr& trace = known[component.digest];
@@ -257,7 +270,7 @@ ProgramPtr decode_program(std::string_view bytes) {
     reader.expect_end();
     const ProgramPtr program = detail::link_components(decomposition, std::move(components));
     if (program->digest != digest) {
-      corrupt("the program does not have the digest " + digest);
+      corrupt("the program does not have the digest " + detail::printable_text(digest));
     }
     return program;
   });

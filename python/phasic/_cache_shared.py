@@ -1,0 +1,111 @@
+"""The second level of the cache: objects of some store that fsspec reaches, shared by machines.
+
+1. The store is a URL or a file system of fsspec, which is imported here and nowhere else.
+2. An object appears under a unique name and is then moved over its own, so that a reader sees a
+   whole object or none where the store can do that; where it cannot, the entry's checksum tells.
+3. A store that fails is left alone from then on, reading and writing each: one warning names it,
+   and work goes on with the folder alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import fsspec
+
+SharedLike: TypeAlias = "str | fsspec.AbstractFileSystem"
+
+
+class SharedLevel:
+    """Named byte strings in a store of fsspec; failures are warned of once and otherwise misses.
+
+    Parameters
+    ----------
+    target : str or fsspec file system
+        A URL, or a file system that is used from its root.
+
+    Raises
+    ------
+    ImportError
+        If fsspec, or its driver for the URL, is not installed.
+    ValueError
+        If fsspec does not know the URL's protocol.
+    TypeError
+        If the target is neither.
+    """
+
+    def __init__(self, target: SharedLike) -> None:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise ImportError(
+                "shared= of TraceCache needs fsspec; install phasic-xla[shared]"
+            ) from error
+        if isinstance(target, str):
+            self._system, root = fsspec.url_to_fs(target)
+            self.name = target
+        elif isinstance(target, fsspec.AbstractFileSystem):
+            self._system, root = target, ""
+            self.name = f"file system {type(target).__name__}"
+        else:
+            raise TypeError(
+                f"shared is of type {type(target).__name__}, expected a URL (str) or an fsspec "
+                "file system"
+            )
+        self._root = root.rstrip("/")
+        self._lock = threading.Lock()
+        self._failed: set[str] = set()
+
+    def load(self, name: str) -> bytes | None:
+        """Return the object of that name, or None when there is none or the store fails."""
+        return self._attempt("read", lambda: self._read(name))
+
+    def store(self, name: str, content: bytes) -> bool:
+        """Store an object; return whether the store took it."""
+        return self._attempt("written", lambda: self._write(name, content)) is not None
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self._system.cat_file(f"{self._root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, content: bytes) -> bytes:
+        temporary = f"{self._root}/.{name}.{uuid.uuid4().hex}.tmp"
+        try:
+            self._system.pipe_file(temporary, content)
+        except FileNotFoundError:
+            self._system.makedirs(self._root or "/", exist_ok=True)
+            self._system.pipe_file(temporary, content)
+        self._system.mv(temporary, f"{self._root}/{name}")
+        return content
+
+    def _attempt(self, verb: str, work: Callable[[], bytes | None]) -> bytes | None:
+        if verb in self._failed:
+            return None
+        try:
+            return work()
+        except Exception as error:  # a driver's errors have no common base class
+            self._give_up(verb, error)
+            return None
+
+    def _give_up(self, verb: str, error: Exception) -> None:
+        with self._lock:
+            is_first = not self._failed
+            self._failed.add(verb)
+        if is_first:
+            warnings.warn(
+                f"shared cache {self.name} cannot be {verb} ({type(error).__name__}: {error}); "
+                "traces are recorded and kept in the cache folder alone. Check the URL, the "
+                "credentials and the network of shared=.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+__all__ = ["SharedLevel", "SharedLike"]
