@@ -167,6 +167,7 @@ py::dict ffi_targets() {
   targets["phasic_evaluate"] = capsule_of(evaluate_target);
   targets["phasic_record"] = capsule_of(record_target);
   targets["phasic_sample"] = sample_target();
+  targets["phasic_quantile"] = quantile_target();
   return targets;
 }
 

@@ -55,6 +55,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   phasic::python::bind_trace(module);
   phasic::python::bind_evaluate(module);
   phasic::python::bind_sample(module);
+  phasic::python::bind_quantile(module);
   module.def("ffi_targets", &phasic::python::ffi_targets,
              "Capsules of the XLA FFI handlers, by target name.");
 }

@@ -133,9 +133,17 @@ def _cast(array: Array, dtype: np.dtype[Any], rank: int) -> Array:
 
 
 def prepare(
-    theta: Any, rewards: Any, times: Any, *, param_length: int, n_vertices: int
+    theta: Any,
+    rewards: Any,
+    times: Any,
+    *,
+    param_length: int,
+    n_vertices: int,
+    times_name: str = "t",
 ) -> Arguments:
     """Return the operands of a call; ``rewards`` and ``times`` may be None.
+
+    ``times_name`` is what messages call the times.
 
     Raises
     ------
@@ -149,17 +157,16 @@ def prepare(
     if rewards is not None:
         arrays["rewards"], n_rewards, reward_axis = _rewards(rewards, n_vertices)
     if times is not None:
-        arrays["t"] = as_numbers("t", times)
-        time_axis = arrays["t"].ndim > 0
-        if not time_axis:
-            arrays["t"] = arrays["t"].reshape(1)
+        instants = as_numbers(times_name, times)
+        time_axis = instants.ndim > 0
+        arrays[times_name] = instants if time_axis else instants.reshape(1)
     wide = jax.dtypes.canonicalize_dtype(np.float64)
     if wide != np.float64:
         _warn_single_precision()
     dtype = np.dtype(np.float32) if arrays["theta"].dtype == np.float32 else np.dtype(wide)
     _check_batch(arrays)
     rank = max(x.ndim for x in arrays.values())
-    n_times = arrays["t"].shape[-1] if times is not None else 0
+    n_times = arrays[times_name].shape[-1] if times is not None else 0
     operands = tuple(_cast(x, dtype, rank) for x in arrays.values())
     return Arguments(operands, Form(n_rewards, reward_axis, n_times, time_axis))
 

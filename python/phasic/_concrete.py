@@ -224,6 +224,38 @@ class ConcreteQuantities:
         graph = self._frozen()
         return _core.instantiate(graph, self._parameters(graph.param_length))
 
+    def quantile(self, q: npt.ArrayLike) -> Any:
+        """Return the time by which the process is absorbed with probability q.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        float or ndarray
+            Of the shape of ``q``. Discrete models: the smallest whole number of steps whose cdf,
+            rounded to double precision, is at least q. 0 where the defect reaches q, and +inf where
+            the cdf never does.
+
+        Raises
+        ------
+        ValueError
+            If an entry is no probability, if the graph has parameters and `update_weights` was not
+            called, or if the search needs too much work (`BudgetError`).
+        """
+        levels = _as_vector("q", q)
+        if levels.size == 0:
+            return np.zeros(levels.shape)
+        trace = self._trace()
+        theta, flat = self._parameters(trace.param_length), levels.reshape(-1)
+        value, status = _core.quantile(trace, theta, flat)
+        if status != _OK:
+            text = _core.explain_quantile(trace, status, theta, flat)
+            raise (BudgetError if status == _OVER_BUDGET else ValueError)(text)
+        return value.reshape(levels.shape) if levels.ndim else float(value[0])
+
     def _concrete_table(self) -> EdgeTable:
         """Return the edges of the graph as they are at the parameters in force."""
         return EdgeTable.of(self._instantiated())

@@ -209,6 +209,22 @@ def explain_sample(
     given: Sequence[int] = (),
     max_operations: float = ...,
 ) -> str: ...
+def quantile(
+    trace: Trace,
+    theta: npt.ArrayLike,
+    q: npt.ArrayLike,
+    *,
+    max_operations: float = ...,
+    threads: int = 0,
+) -> tuple[npt.NDArray[np.float64], int]: ...
+def explain_quantile(
+    trace: Trace,
+    status: int,
+    theta: npt.ArrayLike,
+    q: npt.ArrayLike,
+    *,
+    max_operations: float = ...,
+) -> str: ...
 def available_kernels() -> list[str]: ...
 def next_recorded(ticket: int) -> str | None: ...
 def take_recorded(ticket: int, digest: str) -> tuple[Trace, bytes]: ...

@@ -24,6 +24,7 @@ from phasic._evaluator import Evaluator
 from phasic._graphs import check_program
 from phasic._joint_moments import JointMoments
 from phasic._options import EvaluationOptions
+from phasic._quantile import Quantiles, QuantileSearch
 from phasic._reward_transform import RewardTransforms
 from phasic._sampling import Paths, Sample, Sampler, Sampling
 from phasic._transforms import Transforms
@@ -31,7 +32,7 @@ from phasic.graph import Graph
 from phasic.hierarchical_trace_cache import get_trace_hierarchical
 
 
-class PhaseType(JointMoments, Transforms, RewardTransforms, Sampling):
+class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling):
     """The phase-type distribution of a graph; every method can be transformed by JAX.
 
     Making one records the graph's trace, or loads it from the cache. After that a call runs
@@ -142,6 +143,7 @@ class PhaseType(JointMoments, Transforms, RewardTransforms, Sampling):
         self._trace = trace
         self._options = options or EvaluationOptions()
         self._evaluate = Evaluator(trace, self._options)
+        self._quantiles = QuantileSearch(self._evaluate)
         self._sampler = Sampler(self._evaluate.program)
         self._recording: dict[str, Any] = {}  # how derived graphs are recorded
         self._composed = Composed()

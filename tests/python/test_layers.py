@@ -23,6 +23,7 @@ LAYER_OF_PUBLIC_HEADER = {
     "trace.h": "trace",
     "eliminated.h": "distribution",
     "evaluate.h": "distribution",
+    "quantile.h": "distribution",
     "sample.h": "distribution",
 }
 MAX_FILE_LINES = 500
