@@ -30,6 +30,7 @@ constexpr std::pair<const char*, Quantity> kQuantities[] = {
     {"accumulated_occupancy", Quantity::accumulated_occupancy},
     {"logpdf", Quantity::logpdf},
     {"logsf", Quantity::logsf},
+    {"hazard", Quantity::hazard},
 };
 constexpr std::pair<const char*, KernelKind> kKernels[] = {
     {"auto", KernelKind::automatic}, {"reference", KernelKind::reference},

@@ -57,6 +57,7 @@ class Quantity(enum.IntEnum):
     ACCUMULATED_OCCUPANCY = 8
     LOGPDF = 9
     LOGSF = 10
+    HAZARD = 11
 
 
 class Part(enum.IntEnum):

@@ -104,7 +104,7 @@ QUANTITIES: dict[str, Callable[[Call], jax.Array]] = {
     "sf": _per_time(Quantity.SF),
     "logpdf": _per_time(Quantity.LOGPDF),
     "logsf": _per_time(Quantity.LOGSF),
-    "hazard": lambda call: call.per_time(Quantity.PDF) / call.per_time(Quantity.SF),
+    "hazard": _per_time(Quantity.HAZARD),
     "state_probability": lambda call: call.per_time_and_vertex(Quantity.STATE_PROBABILITY),
     "accumulated_occupancy": lambda call: call.per_time_and_vertex(Quantity.ACCUMULATED_OCCUPANCY),
 }

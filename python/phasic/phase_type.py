@@ -368,9 +368,10 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         return self._at("logsf", theta, t)
 
     def hazard(self, theta: Any, t: Any) -> jax.Array:
-        """Return the absorption rate at t given survival, ``pdf / sf``; NaN where both are 0.
+        """Return the absorption rate at t given survival, ``pdf / sf``.
 
-        Arguments, shapes and errors are those of `pdf`.
+        Right also where both underflow: for large t it tends to the decay rate of the model.
+        Arguments, shapes and errors are those of `pdf`; where nothing survives it is out of range.
         """
         self._require("hazard", discrete=False, instead="pmf and sf")
         return self._at("hazard", theta, t)

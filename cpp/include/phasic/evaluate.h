@@ -26,6 +26,7 @@ enum class Quantity : int {
   accumulated_occupancy = 8,  // (n_times, n_vertices)
   logpdf = 9,                 // (n_times)
   logsf = 10,                 // (n_times)
+  hazard = 11,                // (n_times) pdf / sf, also where both underflow; continuous time only
 };
 
 // Quantities that take times.

@@ -14,7 +14,7 @@ constexpr Index kWideSlots = 2500;  // beyond it two registers of lanes no longe
 void run(const Job& job, Index begin, Index end) {
   using namespace isa_avx512;
   if (is_density(job.request->quantity)) {
-    Runner<Vec<8>, DensityEngine<Vec<8>>>(job).run(begin, end);
+    run_with<Vec<8>>(job, begin, end);
   } else if (job.program->max_block_slots > kWideSlots) {
     Runner<Vec<8>, EliminationEngine<Vec<8>>>(job).run(begin, end);
   } else {

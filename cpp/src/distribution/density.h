@@ -56,6 +56,11 @@ class DensityQuantity {
   // times: (n_times), sanitised in place; out: (output_size).
   void forward(const Weights<T>& weights, RowCheck<T>& check, Span<T> times,
                Span<T> out) {
+    forward_scaled(weights, check, times, out);
+    finish(out);
+  }
+  // The same before logarithms are taken: results are out * 2^exponent.
+  void forward_scaled(const Weights<T>& weights, RowCheck<T>& check, Span<T> times, Span<T> out) {
     for (Index e = 0; e < ssize(edge_); ++e) {
       edge_[at(e)] = weights.weight(e);
     }
@@ -78,8 +83,8 @@ class DensityQuantity {
     input.keep_times = request_->gradient == static_cast<int>(Part::times);
     sweep_.forward(input, out, exponent_);
     mantissa_.assign(out.begin(), out.end());
-    finish(out);
   }
+  [[nodiscard]] const std::vector<Base>& exponent() const { return exponent_; }
 
   // After forward(). Adds to theta_bar inside weights or to times_bar.
   void reverse(Weights<T>& weights, Span<const T> out_bar, Span<T> times_bar) {
@@ -89,10 +94,14 @@ class DensityQuantity {
       bar = is_log() ? logarithm_adjoint(bar, mantissa_[at(i)])
                      : scaled(bar, power_of_two(exponent_[at(i)]));
     }
+    reverse_scaled(weights, mantissa_bar_, times_bar);
+  }
+  // The same from cotangents of what forward_scaled() gave.
+  void reverse_scaled(Weights<T>& weights, Span<const T> mantissa_bar, Span<T> times_bar) {
     std::fill(edge_bar_.begin(), edge_bar_.end(), T(0.0));
     std::fill(start_bar_.begin(), start_bar_.end(), T(0.0));
     const bool times = request_->gradient == static_cast<int>(Part::times);
-    sweep_.adjoint(mantissa_bar_, edge_bar_, start_bar_, times ? times_bar : Span<T>());
+    sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
     for (Index e = 0; e < ssize(edge_bar_); ++e) {
       weights.add_weight_adjoint(e, edge_bar_[at(e)]);
     }

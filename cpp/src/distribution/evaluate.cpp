@@ -22,10 +22,11 @@ bool uses_rewards(Quantity quantity) {
   return quantity == Quantity::moments || quantity == Quantity::cross_moments;
 }
 
-Quantity without_logarithm(Quantity quantity) {
-  return quantity == Quantity::logpdf  ? Quantity::pdf
-         : quantity == Quantity::logsf ? Quantity::sf
-                                       : quantity;
+// What the sweep of a quantity sums: logarithms and quotients are taken afterwards.
+Quantity swept(Quantity quantity) {
+  return quantity == Quantity::logpdf || quantity == Quantity::hazard ? Quantity::pdf
+         : quantity == Quantity::logsf                                ? Quantity::sf
+                                                                      : quantity;
 }
 
 void check(bool holds, const std::string& text) {
@@ -47,6 +48,8 @@ void check_request(const Program& program, const Request& request, Index n_batch
   check(request.n_rewards == -1 || (request.n_rewards >= 1 && uses_rewards(request.quantity)),
         "n_rewards is " + std::to_string(request.n_rewards) + " for this quantity");
   check(is_density(request.quantity) == (request.n_times > 0), "n_times does not fit the quantity");
+  check(request.quantity != Quantity::hazard || !program.graph->discrete,
+        "the hazard is of continuous time");
   check(!fused || (request.levels.empty() && output_size(program, request) == 1),
         "value and gradient together need a scalar output and no tangent");
   std::vector<Part> expected{Part::theta};
@@ -159,7 +162,7 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
   const detail::Backend backend = backend_of(request.kernel, !request.levels.empty());
   std::optional<detail::TransitionLayout> layout;
   if (is_density(request.quantity)) {
-    layout = detail::make_transition_layout(program, without_logarithm(request.quantity));
+    layout = detail::make_transition_layout(program, swept(request.quantity));
   }
   const detail::Job job{&program, &request, batch_shape, operands, results, status, n_rows,
                         output_size(program, request), layout ? &*layout : nullptr};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "distribution/density.h"
+#include "distribution/hazard.h"
 #include "distribution/job.h"
 #include "distribution/quantities.h"
 #include "distribution/row_check.h"
@@ -45,30 +46,31 @@ class EliminationEngine {
   EliminationQuantity<T> quantity_;
 };
 
-template <class T>
+// Density is DensityQuantity<T> or HazardQuantity<T>.
+template <class T, class Density>
 class DensityEngine {
  public:
   static constexpr bool kEveryWeight = true;
 
   void resize(const detail::Job& job) {
     weights_.resize(*job.program, job.request->gradient >= 0);
-    quantity_.resize(*job.program, *job.request, *job.layout);
+    density_.resize(*job.program, *job.request, *job.layout);
   }
   [[nodiscard]] Weights<T>& weights() { return weights_; }
   [[nodiscard]] const Weights<T>& weights() const { return weights_; }
   void set_theta(Span<const T> theta) { weights_.set_theta(theta); }
   void forward(RowCheck<T>& check, Span<const T> /*theta*/, const T* /*rewards*/, Span<T> times,
                Span<T> out) {
-    quantity_.forward(weights_, check, times, out);
+    density_.forward(weights_, check, times, out);
   }
   void reverse(const T* /*rewards*/, Span<const T> out_bar, T* /*rewards_bar*/,
                Span<T> times_bar) {
-    quantity_.reverse(weights_, out_bar, times_bar);
+    density_.reverse(weights_, out_bar, times_bar);
   }
 
  private:
   Weights<T> weights_;
-  DensityQuantity<T> quantity_;
+  Density density_;
 };
 
 // One worker's state for one job; run() may be called for many blocks.
@@ -361,8 +363,10 @@ class Runner {
 
 template <class T>
 void run_with(const detail::Job& job, Index begin, Index end) {
-  if (is_density(job.request->quantity)) {
-    Runner<T, DensityEngine<T>>(job).run(begin, end);
+  if (job.request->quantity == Quantity::hazard) {
+    Runner<T, DensityEngine<T, HazardQuantity<T>>>(job).run(begin, end);
+  } else if (is_density(job.request->quantity)) {
+    Runner<T, DensityEngine<T, DensityQuantity<T>>>(job).run(begin, end);
   } else {
     Runner<T, EliminationEngine<T>>(job).run(begin, end);
   }

@@ -40,8 +40,10 @@ class ChainReverse {
     exponent_ = chain.exponent();
     next_event_ = ssize(chain.events()) - 1;
     const Index stride = chain.stride();
-    for (Index first = (chain.n_chunks() - 1) / stride * stride; first >= 0; first -= stride) {
-      const Index last = std::min(first + stride, chain.n_chunks());
+    const Index n_chunks = chain.n_chunks();  // 0 if no lane is valid
+    for (Index first = (n_chunks + stride - 1) / stride * stride - stride; first >= 0;
+         first -= stride) {
+      const Index last = std::min(first + stride, n_chunks);
       replay(first, last);
       source.open_stretch(first, last, exponents_.data());
       for (Index chunk = last - 1; chunk >= first; --chunk) {

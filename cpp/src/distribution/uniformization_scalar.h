@@ -236,9 +236,8 @@ class ScalarSweep {
     for (Index s = begin / kSegmentChunks; s <= (end - 1) / kSegmentChunks; ++s) {
       segment_.tables.open(s * kSegmentChunks);
       for (const auto& window : sums_.windows(s)) {
-        const Index from = std::max(begin, window.begin), to = std::min(end, window.end);
-        for (Index series = 0; from < to && series < segment_.n_series; ++series) {
-          add_weights(window.time, series, out_bar[window.time], from, to, begin, exponents);
+        for (Index series = 0; series < segment_.n_series; ++series) {
+          add_weights(window, series, out_bar[window.time], begin, end, exponents);
         }
       }
       const Index last = std::min(end, (s + 1) * kSegmentChunks);
@@ -253,29 +252,31 @@ class ScalarSweep {
     }
   }
 
-  // Chunks [from, to) of one time and series, into the stretch that begins at chunk `begin`.
-  void add_weights(Index time, Index series, const T& out_bar, Index from, Index to, Index begin,
-                   const Base* exponents) {
-    T bar = out_bar * coefficient(time, series);
+  // One window and series, into the stretch of chunks [begin, end).
+  void add_weights(const typename PoissonSums<T>::Window& window, Index series, const T& out_bar,
+                   Index begin, Index end, const Base* exponents) {
+    const Index from = std::max(begin, window.begin), to = std::min(end, window.end);
+    T bar = out_bar * coefficient(window.time, series);
     const Base size = magnitude(bar);
-    if (!(max_lane(size) > 0)) {
+    if (from >= to || !(max_lane(size) > 0)) {
       return;
     }
     Base bar_exponent = exponent_of(size);
     bar = scaled(bar, power_of_two(-bar_exponent));
     multiply_by_rate(observation_.power(series), bar, bar_exponent);
-    const PoissonRate<Base> rate(rates_[at(time)]);
-    const Base unit = out_exponent_[at(time)] + unit_ - bar_exponent;
+    const PoissonRate<Base> rate(rates_[at(window.time)]);
+    const Base unit = out_exponent_[at(window.time)] + unit_ - bar_exponent;
     const Index width = segment_.n_series;
     WeightGroup<Base> group;
     for (Index c = from; c < to; ++c) {
-      const Index i = (c - from) % kAnchorChunks;
-      if (i == 0) {
-        group.fill(rate, segment_.tables, c, std::min(c + kAnchorChunks, to));
+      const Index i = c - group_of(c);
+      if (c == from || i == 0) {
+        group.fill(rate, segment_.tables, c - i, kAnchorChunks);
       }
       const Base shift =
           group.exponent[i] + observation_.exponent(chain_, exponents[c - begin], series) - unit;
-      T term = scaled(bar, group.weight[i] * power_of_two(shift, kLargestExponent));
+      const Base weight = group.weight[i] * window.range.holds(c);
+      T term = scaled(bar, weight * power_of_two(shift, kLargestExponent));
       T* const row_bar = rows_bar_.data() + (c - begin) * kChunk * width + series;
       for (Index j = 0; j < kChunk; ++j) {
         row_bar[j * width] += term;

@@ -9,7 +9,9 @@
 //    by a bound of all y and the Poisson lower tail. It stops on the right by the upper tail and a
 //    bound of the y from there on, and asks for a longer chain until then. Series of either sign may
 //    nearly cancel; they also stop where the rest is below 2^-kCancelled of their largest part.
-// 4. Sums are scaled numbers: far tails keep their relative accuracy below the double range.
+// 4. Every lane has a window and stopping rules of its own, and what others add beyond it counts as
+//    exactly zero. Groups begin at multiples of kAnchorChunks. So no lane sees its neighbours.
+// 5. Sums are scaled numbers: far tails keep their relative accuracy below the double range.
 #pragma once
 
 #include <vector>
@@ -85,24 +87,34 @@ struct SeriesSegment {
   [[nodiscard]] Index local(Index chunk) const { return chunk - tables.first(); }
 };
 
-// Weights at the first step of consecutive chunks.
+// Weights at the first step of the chunks of one group, from the anchor at its first.
 template <class Base>
 struct WeightGroup {
-  Base weight[kAnchorChunks + 1];
-  Base exponent[kAnchorChunks + 1];
+  Base weight[kAnchorChunks];
+  Base exponent[kAnchorChunks];
 
-  // For chunks [begin, end) and for `end` itself.
-  void fill(const PoissonRate<Base>& rate, const ChunkTables& tables, Index begin, Index end) {
-    poisson_anchor(static_cast<double>(begin * kChunk), rate.x, weight[0], exponent[0]);
-    advance(rate, tables, begin, end);
-  }
-  // The same from a known weight at `begin`.
-  void advance(const PoissonRate<Base>& rate, const ChunkTables& tables, Index begin, Index end) {
-    for (Index i = 0; i < end - begin; ++i) {
+  // first: a multiple of kAnchorChunks.
+  void fill(const PoissonRate<Base>& rate, const ChunkTables& tables, Index first, Index count) {
+    poisson_anchor(static_cast<double>(first * kChunk), rate.x, weight[0], exponent[0]);
+    for (Index i = 0; i + 1 < count; ++i) {
       weight[i + 1] = weight[i];
       exponent[i + 1] = exponent[i];
-      rate.advance(weight[i + 1], exponent[i + 1], tables.product(begin + i));
+      rate.advance(weight[i + 1], exponent[i + 1], tables.product(first + i));
     }
+  }
+};
+
+[[nodiscard]] inline Index group_of(Index chunk) { return chunk - chunk % kAnchorChunks; }
+
+// Chunks [begin, end), lane by lane.
+template <class Base>
+struct ChunkRange {
+  Base begin, end;
+
+  // 1 in lanes whose range holds the chunk, else 0.
+  [[nodiscard]] Base holds(Index chunk) const {
+    const Base c(static_cast<double>(chunk) + 0.5);
+    return where_positive(c - begin, where_positive(end - c, Base(1.0), Base(0.0)), Base(0.0));
   }
 };
 
@@ -110,6 +122,7 @@ struct WeightGroup {
 template <class T>
 struct PoissonSum {
   using Base = typename Traits<T>::Base;
+  static constexpr int kLanes = Traits<T>::lanes;
   struct Total {
     T sum{0.0};
     Base exponent{kNoScale};
@@ -117,10 +130,16 @@ struct PoissonSum {
   };
   PoissonRate<Base> rate;
   Total total[kMaxSeries];
-  Base weight{0.0};  // at chunk `next`
-  Base weight_exponent{0.0};
-  Index next = 0, want = 0;  // chunks taken, chunks wanted
-  bool done = false;
+  Index next[kLanes], want[kLanes];  // chunks taken, chunks wanted
+  bool done[kLanes];
+
+  [[nodiscard]] Index wanted() const {
+    Index most = 0;
+    for (int i = 0; i < kLanes; ++i) {
+      most = done[i] ? most : std::max(most, want[i]);
+    }
+    return most;
+  }
 };
 
 template <class T>
@@ -129,25 +148,30 @@ class PoissonSums {
   using Base = typename Traits<T>::Base;
   using Sum = PoissonSum<T>;
   using Total = typename Sum::Total;
+  using Range = ChunkRange<Base>;
   static constexpr int kLanes = Traits<T>::lanes;
   struct Window {
-    Index time, begin, end;  // chunks that were added
+    Index time, begin, end;  // chunks that were added for some lane
+    Range range;             // ... and lane by lane
   };
 
-  // rates: q t, one a time. Lanes whose valid entry is not 1 are ignored by the stopping rules.
+  // rates: q t, one a time. Lanes whose valid entry is not 1 are left out.
   void begin(Span<const Base> rates, double truncation, const Base& valid) {
     truncation_ = truncation;
-    valid_ = valid;
     sums_.resize(at(rates.size()));
     windows_.clear();
     segment_windows_.clear();
     const double log_tail = 4 - std::log(truncation);
-    for (Index i = 0; i < rates.size(); ++i) {
-      Sum& s = sums_[at(i)];
+    for (Index t = 0; t < rates.size(); ++t) {
+      Sum& s = sums_[at(t)];
       s = Sum{};
-      s.rate = PoissonRate<Base>(rates[i]);
-      const double edge = poisson_right_edge(max_lane(rates[i]), log_tail);
-      s.want = static_cast<Index>(edge) / kChunk + 1;
+      s.rate = PoissonRate<Base>(rates[t]);
+      for (int i = 0; i < kLanes; ++i) {
+        const double edge = poisson_right_edge(lane(rates[t], i), log_tail);
+        s.next[i] = 0;
+        s.want[i] = static_cast<Index>(edge) / kChunk + 1;
+        s.done[i] = lane(valid, i) != 1;
+      }
     }
   }
 
@@ -155,32 +179,49 @@ class PoissonSums {
   [[nodiscard]] Index wanted() const {
     Index want = 0;
     for (const Sum& s : sums_) {
-      want = s.done ? want : std::max(want, s.want);
+      want = std::max(want, s.wanted());
     }
     return want;
   }
   // True if every unfinished sum has taken `n_chunks` chunks.
   [[nodiscard]] bool all_reached(Index n_chunks) const {
-    return std::all_of(sums_.begin(), sums_.end(),
-                       [=](const Sum& s) { return s.done || s.next >= n_chunks; });
+    return std::all_of(sums_.begin(), sums_.end(), [=](const Sum& s) {
+      for (int i = 0; i < kLanes; ++i) {
+        if (!s.done[i] && s.next[i] < n_chunks) {
+          return false;
+        }
+      }
+      return true;
+    });
   }
 
   void open_segment() { segment_windows_.push_back(ssize(windows_)); }
 
-  // Takes what the segment holds up to chunk n_chunks.
+  // Takes what the segment holds up to chunk n_chunks, which is as many as wanted or all it holds.
   void take(const SeriesSegment<T>& segment, Index n_chunks) {
-    for (Index i = 0; i < ssize(sums_); ++i) {
-      Sum& s = sums_[at(i)];
-      const Index end = std::min(s.want, n_chunks);
-      if (s.done || end <= s.next) {
+    for (Index t = 0; t < ssize(sums_); ++t) {
+      Sum& s = sums_[at(t)];
+      Window window{t, n_chunks, 0, {Base(0.0), Base(0.0)}};
+      for (int i = 0; i < kLanes; ++i) {
+        const Index end = std::min(s.want[i], n_chunks);
+        if (!s.done[i] && end > s.next[i]) {
+          set_lane(window.range.begin, i, static_cast<double>(s.next[i]));
+          set_lane(window.range.end, i, static_cast<double>(end));
+          window.begin = std::min(window.begin, s.next[i]);
+          window.end = std::max(window.end, end);
+          s.next[i] = end;
+        }
+      }
+      if (window.begin >= window.end) {
         continue;
       }
-      const Index begin = add(segment, s, s.next, end);
-      windows_.push_back({i, begin, end});
-      s.next = end;
-      if (s.next == s.want) {
-        s.done = converged(segment, s);
-        s.want += s.done ? 0 : std::max<Index>(1, s.want / 16);
+      add(segment, s, window);
+      windows_.push_back(window);
+      for (int i = 0; i < kLanes; ++i) {
+        if (!s.done[i] && s.next[i] == s.want[i]) {
+          s.done[i] = converged(segment, s, i);
+          s.want[i] += s.done[i] ? 0 : std::max<Index>(1, s.want[i] / 16);
+        }
       }
     }
   }
@@ -197,41 +238,46 @@ class PoissonSums {
  private:
   static constexpr int kInterleave = Traits<T>::levels == 0 ? 4 : Traits<T>::levels == 1 ? 2 : 1;
 
-  // Adds chunks from end - 1 down to begin or to where the rest is negligible; returns that chunk.
-  Index add(const SeriesSegment<T>& segment, Sum& s, Index begin, Index end) {
+  // Adds the chunks of the window from right to left, each lane down to where its rest is
+  // negligible; the window becomes what was added.
+  void add(const SeriesSegment<T>& segment, Sum& s, Window& window) const {
     WeightGroup<Base> group;
-    const Base weight = s.weight;
-    const Base exponent = s.weight_exponent;
-    for (Index last = end; last > begin;) {
-      const Index first = std::max(begin, last - kAnchorChunks);
-      if (first == begin && begin > 0) {  // more accurate than an anchor in the far tail
-        group.weight[0] = weight;
-        group.exponent[0] = exponent;
-        group.advance(s.rate, segment.tables, first, last);
-      } else {
-        group.fill(s.rate, segment.tables, first, last);
-      }
-      if (last == end) {
-        s.weight = group.weight[last - first];
-        s.weight_exponent = group.exponent[last - first];
-      }
+    for (Index first = group_of(window.end - 1); ; first -= kAnchorChunks) {
+      const Index last = std::min(first + kAnchorChunks, window.end);
+      group.fill(s.rate, segment.tables, first, last - first);
+      const Index begin = std::max(first, window.begin);
       for (Index i = 0; i < segment.n_series; ++i) {
-        add_group(segment.series[i], segment.local(first), last - first, group, s.rate.x,
-                  s.total[i]);
+        add_group(segment, i, begin, last, first, group, s.rate.x, window.range, s.total[i]);
       }
-      last = first;
-      if (last > begin && rest_negligible(segment, s, group, last)) {
-        return last;
+      if (first <= window.begin) {
+        return;
+      }
+      Index leftmost = first;
+      for (int i = 0; i < kLanes; ++i) {
+        const double from = lane(window.range.begin, i);
+        if (from < static_cast<double>(first) && from < lane(window.range.end, i)) {
+          if (rest_negligible(segment, s, group, first, i)) {
+            set_lane(window.range.begin, i, static_cast<double>(first));
+          } else {
+            leftmost = std::min(leftmost, static_cast<Index>(from));
+          }
+        }
+      }
+      window.begin = leftmost;
+      if (leftmost == first) {
+        return;
       }
     }
-    return begin;
   }
 
-  // Chunks [first, first + count) of the segment.
-  static void add_group(const Series<T>& series, Index first, Index count,
-                        const WeightGroup<Base>& group, const Base& x, Total& total) {
+  // Chunks [begin, end) of one series; group: the weights from chunk `first` on.
+  static void add_group(const SeriesSegment<T>& segment, Index number, Index begin, Index end,
+                        Index first, const WeightGroup<Base>& group, const Base& x,
+                        const Range& range, Total& total) {
+    const Series<T>& series = segment.series[number];
+    const Index local = segment.local(begin), count = end - begin;
     T sum[kAnchorChunks];
-    const T* const y = series.y.data() + first * kChunk;
+    const T* const y = series.y.data() + local * kChunk;
     Index c = 0;
     for (; c + kInterleave <= count; c += kInterleave) {
       chunk_sums<kInterleave>(y + c * kChunk, x, sum + c);
@@ -241,9 +287,9 @@ class PoissonSums {
     }
     Base exponent[kAnchorChunks], top(kNoScale);
     for (Index i = 0; i < count; ++i) {
-      sum[i] = scaled(sum[i], group.weight[i]);
+      sum[i] = scaled(sum[i], group.weight[begin - first + i] * range.holds(begin + i));
       const Base size = magnitude(sum[i]);
-      exponent[i] = group.exponent[i] + series.exponent[at(first + i)];
+      exponent[i] = group.exponent[begin - first + i] + series.exponent[at(local + i)];
       top = elementwise_max(top, where_positive(size, exponent[i] + exponent_of(size),
                                                 Base(kNoScale)));
     }
@@ -300,67 +346,51 @@ class PoissonSums {
                : allowed;
   }
 
+  // What lies left of the given chunk, in lane i: the lower Poisson tail times the bound of y.
   [[nodiscard]] bool rest_negligible(const SeriesSegment<T>& segment, const Sum& s,
-                                     const WeightGroup<Base>& group, Index chunk) const {
-    const double k = static_cast<double>(chunk * kChunk);
-    for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(s.rate.x, i);
-      if (lane(valid_, i) != 1) {
-        continue;
-      }
-      if (!(k < x + 1)) {
+                                     const WeightGroup<Base>& group, Index chunk, int i) const {
+    const double k = static_cast<double>(chunk * kChunk), x = lane(s.rate.x, i);
+    if (!(k < x + 1)) {
+      return false;
+    }
+    const double tail = lane(group.weight[0], i) * lower_tail_factor(k, x);
+    for (Index j = 0; j < segment.n_series; ++j) {
+      const double shift = lane(group.exponent[0], i) - lane(s.total[j].exponent, i);
+      const double rest = tail * lane(segment.series[j].bound, i) * power_of_two(shift);
+      if (rest > allowed_rest(segment.series[j], s.total[j], i, k)) {
         return false;
-      }
-      const double tail = lane(group.weight[0], i) * lower_tail_factor(k, x);
-      for (Index j = 0; j < segment.n_series; ++j) {
-        const double shift = lane(group.exponent[0], i) - lane(s.total[j].exponent, i);
-        const double rest = tail * lane(segment.series[j].bound, i) * power_of_two(shift);
-        if (rest > allowed_rest(segment.series[j], s.total[j], i, k)) {
-          return false;
-        }
       }
     }
     return true;
   }
 
-  [[nodiscard]] bool converged(const SeriesSegment<T>& segment, const Sum& s) const {
-    const double k = static_cast<double>(s.next * kChunk);
-    for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(s.rate.x, i);
-      if (lane(valid_, i) != 1) {
+  // What is left of the series in lane i: the upper Poisson tail times the bound of y.
+  [[nodiscard]] bool converged(const SeriesSegment<T>& segment, const Sum& s, int i) const {
+    const Index next = s.next[i];
+    const double k = static_cast<double>(next * kChunk), x = lane(s.rate.x, i);
+    if (!(k + 1 > x)) {
+      return false;
+    }
+    double weight, exponent;
+    poisson_anchor(k, x, weight, exponent);
+    const double tail = weight * upper_tail_factor(k, x);
+    const std::size_t last = at(segment.local(next - 1));
+    for (Index j = 0; j < segment.n_series; ++j) {
+      const Series<T>& series = segment.series[j];
+      if (lane(primal(s.total[j].sum), i) == 0 && next * kChunk > segment.n_positions) {
         continue;
       }
-      if (!(k + 1 > x)) {
+      const double shift =
+          exponent - lane(s.total[j].exponent, i) + lane(series.remaining_exponent[last], i);
+      if (tail * lane(series.remaining[last], i) * power_of_two(shift) >
+          allowed_rest(series, s.total[j], i, k)) {
         return false;
-      }
-      const double tail = lane(s.weight, i) * upper_tail_factor(k, x);
-      for (Index j = 0; j < segment.n_series; ++j) {
-        if (!small_rest(segment, j, s, i, tail)) {
-          return false;
-        }
       }
     }
     return true;
-  }
-
-  // What is left of series j in lane i: the upper Poisson tail times the bound of y.
-  [[nodiscard]] bool small_rest(const SeriesSegment<T>& segment, Index j, const Sum& s, int i,
-                                double tail) const {
-    const Series<T>& series = segment.series[j];
-    const std::size_t last = at(segment.local(s.next - 1));
-    const double sum = lane(primal(s.total[j].sum), i);
-    const Index k = s.next * kChunk;
-    if (sum == 0 && k > segment.n_positions) {
-      return true;
-    }
-    const double shift = lane(s.weight_exponent, i) - lane(s.total[j].exponent, i) +
-                         lane(series.remaining_exponent[last], i);
-    return !(tail * lane(series.remaining[last], i) * power_of_two(shift) >
-             allowed_rest(series, s.total[j], i, static_cast<double>(k)));
   }
 
   double truncation_ = 0;
-  Base valid_;
   std::vector<Sum> sums_;
   std::vector<Window> windows_;
   std::vector<Index> segment_windows_;  // first window of each segment

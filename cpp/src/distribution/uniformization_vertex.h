@@ -47,8 +47,14 @@ struct VertexTime {
   PoissonRate<Base> rate;
   Base weight{0.0};  // at the next chunk
   Base weight_exponent{0.0};
-  Index want = 0;
-  bool done = false;
+  Base end{0.0};  // chunks that each lane takes; more of them if it turns out that it must
+  Base unfinished{1.0};  // 1 in lanes that may take more
+
+  // 1 in lanes that take the chunk, else 0.
+  [[nodiscard]] Base takes(Index chunk) const {
+    return where_positive(end - (static_cast<double>(chunk) + 0.5), Base(1.0), Base(0.0));
+  }
+  [[nodiscard]] bool done() const { return max_lane(unfinished) == 0; }
 };
 
 // Sums over the rows of the sweep for every time.
@@ -64,7 +70,6 @@ class VertexSums {
     width_ = width;
     block_ = block;
     truncation_ = truncation;
-    valid_ = valid;
     times_.resize(at(rates.size()));
     weights_.resize(at(rates.size()));
     active_.reserve(at(rates.size()));
@@ -74,13 +79,16 @@ class VertexSums {
       VertexTime<Base>& t = times_[at(i)];
       t = VertexTime<Base>{};
       t.rate = PoissonRate<Base>(rates[i]);
-      const double edge = poisson_right_edge(max_lane(rates[i]), log_tail);
-      t.want = static_cast<Index>(edge) / kChunk + 1;
+      t.unfinished = valid;
+      for (int l = 0; l < kLanes; ++l) {
+        const double edge = poisson_right_edge(lane(rates[i], l), log_tail);
+        set_lane(t.end, l, lane(valid, l) * (std::floor(edge / kChunk) + 1));
+      }
     }
   }
 
   [[nodiscard]] bool finished() const {
-    return std::all_of(times_.begin(), times_.end(), [](const auto& t) { return t.done; });
+    return std::all_of(times_.begin(), times_.end(), [](const auto& t) { return t.done(); });
   }
 
   // rows: (kChunk, width) of the chunk. norm(d): bound of the entries of derivative d from now on.
@@ -90,13 +98,13 @@ class VertexSums {
     active_.clear();
     for (Index i = 0; i < ssize(times_); ++i) {
       VertexTime<Base>& t = times_[at(i)];
-      if (!t.done) {
+      if (!t.done()) {
         if (chunk % kAnchorChunks == 0) {
           poisson_anchor(static_cast<double>(chunk * kChunk), t.rate.x, t.weight,
                          t.weight_exponent);
         }
-        if (weights_[at(ssize(active_))].form(t.rate, t.weight, t.weight_exponent,
-                                              tables.factor(chunk))) {
+        if (weights_[at(ssize(active_))].form(t.rate, t.weight * t.takes(chunk),
+                                              t.weight_exponent, tables.factor(chunk))) {
           active_.push_back(i);
         }
         t.rate.advance(t.weight, t.weight_exponent, tables.product(chunk));
@@ -107,18 +115,21 @@ class VertexSums {
     }
     for (Index i = 0; i < ssize(times_); ++i) {
       VertexTime<Base>& t = times_[at(i)];
-      if (!t.done && chunk + 1 == t.want) {
-        t.done = converged(t, sum(i), n_positions);
-        for (Index d = 1; t.done && d < width_ / block_; ++d) {
-          t.done = derivative_converged(t, sum(i) + d * block_, norm(d));
+      for (int l = 0; l < kLanes; ++l) {
+        const double end = static_cast<double>(chunk + 1);
+        if (lane(t.unfinished, l) == 1 && lane(t.end, l) == end) {
+          if (converged(t, sum(i), n_positions, norm, chunk + 1, l)) {
+            set_lane(t.unfinished, l, 0);
+          } else {
+            set_lane(t.end, l, end + std::max(1.0, std::floor(end / 16)));
+          }
         }
-        t.want += t.done ? 0 : std::max<Index>(1, t.want / 16);
       }
     }
   }
 
   [[nodiscard]] const T* sum(Index i) const { return sum_.data() + i * width_; }
-  [[nodiscard]] Index end(Index i) const { return times_[at(i)].want; }
+  [[nodiscard]] const VertexTime<Base>& time(Index i) const { return times_[at(i)]; }
 
  private:
   // Entries [begin, end) of the rows stay in cache while every time takes them.
@@ -136,44 +147,30 @@ class VertexSums {
     }
   }
 
-  // Every entry that step k adds to is at most k (occupancy; 1 for a probability).
-  [[nodiscard]] bool converged(const VertexTime<Base>& t, const T* sum, Index n_positions) const {
-    const double k = static_cast<double>(t.want * kChunk);
-    const bool all_reached = t.want * kChunk > n_positions;
-    for (int i = 0; i < kLanes; ++i) {
-      const double x = lane(t.rate.x, i);
-      if (lane(valid_, i) != 1) {
-        continue;
-      }
-      if (!(k + 1 > x)) {
+  // Is what is left negligible in lane l after so many chunks? Every entry that step k adds to is at
+  // most k (occupancy; 1 for a probability); derivatives, of either sign, count beside the largest.
+  template <class Norm>
+  [[nodiscard]] bool converged(const VertexTime<Base>& t, const T* sum, Index n_positions,
+                               Norm&& norm, Index n_chunks, int l) const {
+    const double k = static_cast<double>(n_chunks * kChunk), x = lane(t.rate.x, l);
+    if (!(k + 1 > x)) {
+      return false;
+    }
+    const double factor = upper_tail_factor(k, x);
+    const double weight = lane(t.weight, l) * power_of_two(lane(t.weight_exponent, l));
+    const double rest = weight * factor * (k + factor), limit = truncation_ / (1 + k);
+    for (Index u = 0; u < block_ && rest > 0; ++u) {
+      const double entry = lane(primal(sum[u]), l);
+      if (entry == 0 ? k <= static_cast<double>(n_positions) : rest > limit * entry) {
         return false;
       }
-      const double factor = upper_tail_factor(k, x);
-      const double rest = lane(t.weight, i) * factor * (k + factor) *
-                          power_of_two(lane(t.weight_exponent, i));
-      const double limit = truncation_ / (1 + k);
-      for (Index u = 0; u < block_ && rest > 0; ++u) {
-        const double entry = lane(primal(sum[u]), i);
-        if (entry == 0 ? !all_reached : rest > limit * entry) {
-          return false;
-        }
+    }
+    for (Index d = 1; d < width_ / block_; ++d) {
+      double largest = 0;
+      for (Index u = 0; u < block_; ++u) {
+        largest = std::max(largest, std::fabs(lane(primal(sum[d * block_ + u]), l)));
       }
-    }
-    return true;
-  }
-
-  // Entries of either sign count beside the largest of them.
-  [[nodiscard]] bool derivative_converged(const VertexTime<Base>& t, const T* sum,
-                                          const Base& norm) const {
-    const double k = static_cast<double>(t.want * kChunk);
-    Base largest(0.0);
-    for (Index u = 0; u < block_; ++u) {
-      largest = elementwise_max(largest, magnitude(primal(sum[u])));
-    }
-    for (int i = 0; i < kLanes; ++i) {
-      const double rest = lane(t.weight, i) * upper_tail_factor(k, lane(t.rate.x, i)) *
-                          lane(norm, i) * power_of_two(lane(t.weight_exponent, i));
-      if (lane(valid_, i) == 1 && rest > kBesideLargest * truncation_ * lane(largest, i) / (1 + k)) {
+      if (weight * factor * lane(norm(d), l) > kBesideLargest * limit * largest) {
         return false;
       }
     }
@@ -183,7 +180,6 @@ class VertexSums {
 
   Index width_ = 0, block_ = 0;
   double truncation_ = 0;
-  Base valid_;
   std::vector<VertexTime<Base>> times_;
   std::vector<ChunkWeights<Base>> weights_;  // of the active times
   std::vector<Index> active_;                // times with a weight in the chunk
@@ -265,10 +261,6 @@ class VertexSweep {
         return elementwise_max(chain_.norm(d - 1), chain_.norm(d - earlier));
       });
     }
-    last_.resize(rates_.size());
-    for (Index i = 0; i < ssize(rates_); ++i) {
-      last_[at(i)] = sums_.end(i);
-    }
   }
 
   // row: (n_vertices) of the results at time i.
@@ -327,13 +319,14 @@ class VertexSweep {
     weights_.resize(rates_.size());
     active_.clear();
     for (Index i = 0; i < ssize(rates_); ++i) {
-      if (chunk >= last_[at(i)]) {
+      const Base takes = sums_.time(i).takes(chunk);
+      if (max_lane(takes) == 0) {
         continue;
       }
       const PoissonRate<Base> rate(rates_[at(i)]);
       Base first, exponent;
       poisson_anchor(static_cast<double>(chunk * kChunk), rate.x, first, exponent);
-      if (weights_[at(ssize(active_))].form(rate, first, exponent, tables_.factor(chunk))) {
+      if (weights_[at(ssize(active_))].form(rate, first * takes, exponent, tables_.factor(chunk))) {
         active_.push_back(i);
       }
     }
@@ -365,7 +358,6 @@ class VertexSweep {
   std::vector<ChunkWeights<Base>> weights_;  // of the active times, in reverse
   std::vector<Index> active_;
   Base valid_;
-  std::vector<Index> last_;  // (n_times) chunks that each time took
   std::vector<Base> rates_, factor_;
   std::vector<T> steps_;  // (n_times) derivative parts of the times
   std::vector<T> rows_, slope_, out_bar_, sum_bar_;
