@@ -40,10 +40,10 @@ def _lattice(side: int) -> dict[str, Any]:
     return models.serialized([*states, (side + 1, side + 1)], {1: 1.0}, edges)
 
 
-def _check(distribution: phasic.PhaseType, theta: Any, quantity: str, times: Any, exact: Any) -> None:
+def _check(d: phasic.PhaseType, theta: Any, quantity: str, times: Any, exact: Any) -> None:
     usual = exact > SMALLEST
     assert usual.any()
-    found = np.asarray(getattr(distribution, quantity)(theta, times))
+    found = np.asarray(getattr(d, quantity)(theta, times))
     assert_near(found[usual], exact[usual], 1e-10)
 
 
