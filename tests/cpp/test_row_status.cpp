@@ -305,3 +305,27 @@ BOOST_AUTO_TEST_CASE(requests_that_contradict_themselves_are_refused) {
   throws([&] { evaluate(*program, {}, {&batch, 1}, {&no_stride, 1}, {&result, 1}); },
          ErrorCode::invalid_argument, {"strides"});
 }
+
+// Everything is absorbed at time 0; there is no row to sum over.
+BOOST_AUTO_TEST_CASE(a_model_without_transient_vertices_has_derivatives_of_zero) {
+  GraphBuilder builder(1);
+  const std::int32_t state = 1;
+  builder.add_edge(0, builder.add_vertex({&state, 1}), 1.0);
+  const ProgramPtr program = evaluation::program_of(builder.freeze());
+  for (const Quantity quantity : {Quantity::pdf, Quantity::cdf, Quantity::sf}) {
+    Request request;
+    request.quantity = quantity;
+    request.n_times = 2;
+    request.levels = {Part::times};
+    evaluation::Inputs inputs;
+    inputs.times = {0.5, 2.0};
+    inputs.tangents = {{1.0, 1.0}};
+    for (const KernelKind kernel : evaluation::kernels()) {
+      request.kernel = kernel;
+      const evaluation::Outcome outcome = evaluation::run(*program, request, 1, inputs);
+      BOOST_TEST((outcome.status[0] == RowStatus::ok));
+      BOOST_TEST(outcome.value == std::vector<double>({0.0, 0.0}),
+                 boost::test_tools::per_element());
+    }
+  }
+}

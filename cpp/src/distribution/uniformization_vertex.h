@@ -165,7 +165,7 @@ class VertexSums {
         return false;
       }
     }
-    for (Index d = 1; d < width_ / block_; ++d) {
+    for (Index d = 1; d * block_ < width_; ++d) {  // both are 0 without positions
       double largest = 0;
       for (Index u = 0; u < block_; ++u) {
         largest = std::max(largest, std::fabs(lane(primal(sum[d * block_ + u]), l)));
