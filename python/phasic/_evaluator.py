@@ -39,8 +39,14 @@ _Key = tuple[str, Form, int, bool]
 class Evaluator:
     """One program with the compiled functions of its quantities."""
 
-    def __init__(self, trace: _core.Trace, options: EvaluationOptions) -> None:
+    def __init__(
+        self,
+        trace: _core.Trace,
+        options: EvaluationOptions,
+        weights: Callable[[Any], jax.Array] | None = None,
+    ) -> None:
         self.program = Program(trace, options)
+        self._weights = weights
         self._compiled: dict[_Key, Callable[..., Any]] = {}
 
     def __call__(
@@ -48,6 +54,8 @@ class Evaluator:
     ) -> jax.Array:
         """Return a quantity by name; see `phasic.PhaseType` for shapes and errors."""
         trace = self.program.trace
+        if self._weights is not None:
+            theta = self._weights(theta)
         arguments = prepare(
             theta, rewards, times, param_length=trace.param_length, n_vertices=trace.n_vertices
         )

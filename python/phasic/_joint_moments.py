@@ -36,6 +36,7 @@ class JointMoments:
 
     _trace: _core.Trace
     _composed: Composed
+    _weigh: Callable[[Any], Any]
     _derive: Callable[[str, Callable[[Terms], Terms | None]], Any]
     _evaluate: Callable[..., jax.Array]
     covariance: Callable[..., jax.Array]
@@ -151,7 +152,9 @@ class JointMoments:
         vertices = _started(Terms.of(self._trace.graph()))
         both = jnp.stack([jnp.maximum(row, 0.0), jnp.maximum(-row, 0.0)], axis=-2)
         start, scale = normalised(both)
-        sojourn = free.expected_sojourn(joined(theta[..., None, :], start))[..., vertices]
+        sojourn = free.expected_sojourn(joined(self._weigh(theta)[..., None, :], start))[
+            ..., vertices
+        ]
         signed = scale[..., None] * sojourn
         return signed[..., 0, :] - signed[..., 1, :]
 

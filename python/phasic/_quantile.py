@@ -30,6 +30,7 @@ class Quantiles:
     """Mixed into `PhaseType`; needs its ``_quantiles``."""
 
     _quantiles: QuantileSearch
+    _weigh: Callable[[Any], Any]
 
     def quantile(self, theta: Any, q: Any) -> jax.Array:
         """Return the time by which the process is absorbed with probability q.
@@ -70,7 +71,7 @@ class Quantiles:
         >>> print(model.quantile(None, [0.0, 0.5, 1.0]))
         [0.         0.34657359        inf]
         """
-        return self._quantiles(theta, q)
+        return self._quantiles(self._weigh(theta), q)
 
 
 class QuantileSearch:

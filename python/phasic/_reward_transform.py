@@ -41,7 +41,7 @@ class RewardTransforms:
     _trace: _core.Trace
     _options: EvaluationOptions
     _recording: dict[str, Any]
-    _weights: DerivedWeights | None = None  # what theta goes through, if weights are derived
+    _weights: Any = None  # Weights or DerivedWeights: what theta goes through, if anything
     _base: Any = None  # the class that a derived one is made of
 
     def _made(self, trace: _core.Trace, weights: DerivedWeights | None) -> Any:

@@ -212,9 +212,7 @@ class Sampling:
         return Paths(paths.vertex[..., :longest], paths.time[..., :longest], paths.length)
 
     def _paths(self, key: Any, theta: Any, shape: Any, max_length: int, given: Any) -> Paths:
-        time, vertex, length = self._sampler(
-            key, theta, shape, given=given, max_length=max_length
-        )
+        time, vertex, length = self._sampler(key, theta, shape, given=given, max_length=max_length)
         return Paths(vertex, time, length)
 
     def _draw(self, key: Any, theta: Any, shape: Any, rewards: Any, **options: Any) -> Sample:
@@ -225,8 +223,9 @@ class Sampling:
 class Sampler:
     """One program with the compiled functions of its forms of sampling."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, weights: Callable[[Any], jax.Array] | None = None) -> None:
         self._program = program
+        self._weights = weights
         self._compiled: dict[_Form, Callable[..., Any]] = {}
 
     def __call__(
@@ -243,6 +242,8 @@ class Sampler:
     ) -> tuple[jax.Array, ...]:
         """Return the results of `Sample` or `Paths` in native order, without the status."""
         trace = self._program.trace
+        if self._weights is not None:
+            theta = self._weights(theta)
         arguments = prepare(
             theta, rewards, None, param_length=trace.param_length, n_vertices=trace.n_vertices
         )

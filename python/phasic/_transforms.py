@@ -37,6 +37,7 @@ class Transforms:
 
     _trace: _core.Trace
     _composed: Composed
+    _weigh: Callable[[Any], Any]
     _derive: Callable[[str, Callable[[Terms], Terms | None]], Any]
     cdf: Callable[..., jax.Array]
     pmf: Callable[..., jax.Array]
@@ -169,7 +170,11 @@ class Transforms:
         """Return (theta, s, rewards) of one dtype, checked."""
         trace = self._trace
         checked = prepare(
-            theta, rewards, None, param_length=trace.param_length, n_vertices=trace.n_vertices
+            self._weigh(theta),
+            rewards,
+            None,
+            param_length=trace.param_length,
+            n_vertices=trace.n_vertices,
         )
         dtype = checked.operands[0].dtype
         theta = jnp.zeros(0, dtype) if theta is None else jnp.asarray(theta, dtype)
@@ -217,7 +222,7 @@ class Transforms:
         if killed is None:
             return atom + 0.0 * rate[..., 0]
         rates = rate[..., transient_vertices(self._trace.graph())]
-        ends = killed.absorption_probability(joined(theta[..., None, :], rates))
+        ends = killed.absorption_probability(joined(self._weigh(theta)[..., None, :], rates))
         return atom + ends[..., : self._trace.n_vertices].sum(-1)
 
     def _mgf(self, theta: Any, s: Any) -> Any:
@@ -236,7 +241,7 @@ class Transforms:
         """
         terms = Terms.of(self._trace.graph())
         inside = transient_vertices(self._trace.graph())
-        table = _dense_weights(terms, theta)
+        table = _dense_weights(terms, self._weigh(theta))
         start, weights = table[..., 0, inside], table[..., inside[:, None], inside]
         outside = np.flatnonzero(self._is_absorbing())
         ends = table[..., inside[:, None], outside].sum(-1)

@@ -21,13 +21,14 @@ from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._derived import Terms
 from phasic._evaluator import Evaluator
-from phasic._graphs import check_program
+from phasic._graphs import check_program, native_graph
 from phasic._joint_moments import JointMoments
 from phasic._options import EvaluationOptions
 from phasic._quantile import Quantiles, QuantileSearch
 from phasic._reward_transform import RewardTransforms
 from phasic._sampling import Paths, Sample, Sampler, Sampling
 from phasic._transforms import Transforms
+from phasic._weights import WeightFunction, Weights, weighted
 from phasic.graph import Graph
 from phasic.hierarchical_trace_cache import get_trace_hierarchical
 
@@ -60,6 +61,14 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         Threads, truncation error, work budget and kernel.
     executor : concurrent.futures.Executor, optional
         Records missing traces in the place of a strategy.
+    weight_mode : str
+        ``linear``: a coefficient vector c makes the weight ``sum_k c_k theta_k``, to which the
+        constant part of an edge adds. ``log``: c are exponents and the constant part a factor,
+        ``constant * prod_k theta_k ** c_k``, 1 where an edge has none; edges without coefficients
+        are constant.
+    weights : callable, optional
+        A JAX function from theta, of any length, to the parameter vector of the graph. It is mapped
+        over batches and differentiated.
 
     Raises
     ------
@@ -100,18 +109,20 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         threads: int | None = None,
         options: EvaluationOptions | None = None,
         executor: Executor | None = None,
+        weight_mode: str = "linear",
+        weights: WeightFunction | None = None,
     ) -> None:
+        native, weigh = weighted(native_graph(graph), weight_mode, weights)
         trace = get_trace_hierarchical(
-            graph,
+            graph if native is graph._frozen() else Graph._from_core(native),
             min_size=min_size,
             strategy=strategy,
             cache_dir=cache_dir,
             executor=executor,
         )
         options = options or EvaluationOptions()
-        self._set_up(
-            trace, discrete, options if threads is None else replace(options, threads=threads)
-        )
+        options = options if threads is None else replace(options, threads=threads)
+        self._set_up(trace, discrete, options, weigh)
         self._recording.update(min_size=min_size, strategy=strategy, cache_dir=cache_dir)
 
     @classmethod
@@ -134,7 +145,11 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         return made
 
     def _set_up(
-        self, trace: _core.Trace, discrete: bool | None, options: EvaluationOptions | None
+        self,
+        trace: _core.Trace,
+        discrete: bool | None,
+        options: EvaluationOptions | None,
+        weights: Weights | None = None,
     ) -> None:
         check_program(trace)
         if discrete is not None and discrete != trace.is_discrete:
@@ -142,12 +157,17 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
             raise ValueError(f"discrete is {discrete}, but the graph is {kind}")
         self._trace = trace
         self._options = options or EvaluationOptions()
-        self._evaluate = Evaluator(trace, self._options)
-        self._quantiles = QuantileSearch(self._evaluate)
-        self._sampler = Sampler(self._evaluate.program)
+        self._weights = weights
+        self._evaluate = Evaluator(trace, self._options, weights)
+        self._quantiles = QuantileSearch(Evaluator(trace, self._options))
+        self._sampler = Sampler(self._evaluate.program, weights)
         self._recording: dict[str, Any] = {}  # how derived graphs are recorded
         self._composed = Composed()
         self._derived: dict[str, PhaseType | None] = {}
+
+    def _weigh(self, theta: Any) -> Any:
+        """Return the parameters of the graph."""
+        return theta if self._weights is None else self._weights(theta)
 
     def _derive(self, name: str, make: Callable[[Terms], Terms | None]) -> PhaseType | None:
         """Return the distribution of a graph derived from this one; equal names, equal graphs."""
@@ -161,7 +181,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         return self._derived[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self._trace, self._options)
+        return _restore, (type(self), self._trace, self._options, self._weights)
 
     def __repr__(self) -> str:
         kind = "discrete" if self.is_discrete else "continuous"
@@ -177,7 +197,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         """The model, rebuilt from the trace.
 
         After a `reward_transform` that eliminates vertices, each edge has a parameter of its own
-        there, since its weight is not linear in theta.
+        there, since its weight is not linear in theta; in ``log`` mode, each distinct weight.
         """
         return Graph._from_core(self._trace.graph())
 
@@ -193,8 +213,8 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
 
     @property
     def param_length(self) -> int:
-        """Number of parameters, the last axis of theta."""
-        return self._trace.param_length
+        """Number of parameters, the last axis of theta; of the graph if weights are a function."""
+        return self._trace.param_length if self._weights is None else self._weights.param_length
 
     @property
     def is_discrete(self) -> bool:
@@ -412,9 +432,16 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
             raise ValueError(f"{method} does not apply to a {kind} model; use {instead}")
 
 
-def _restore(kind: type[PhaseType], trace: _core.Trace, options: EvaluationOptions) -> PhaseType:
-    """Unpickle: a distribution is its trace and its options."""
-    return kind.from_trace(trace, options=options)
+def _restore(
+    kind: type[PhaseType],
+    trace: _core.Trace,
+    options: EvaluationOptions,
+    weights: Weights | None,
+) -> PhaseType:
+    """Unpickle: a distribution is its trace, its options and its function to weights."""
+    made = kind.__new__(kind)
+    made._set_up(trace, None, options, weights)
+    return made
 
 
 __all__ = ["Paths", "PhaseType", "Sample"]

@@ -20,7 +20,9 @@ from phasic._arguments import as_numbers, check_range, checked_order, prepare
 from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._epochs import EpochModels, Relabelling
+from phasic._graphs import native_graph
 from phasic._options import EvaluationOptions
+from phasic._weights import WeightFunction, weighted
 from phasic.graph import Graph
 
 
@@ -44,7 +46,7 @@ class PiecewisePhaseType:
         function from a state to a state of the graph, an integer array (n_vertices,) of vertices,
         or a stochastic matrix (n_vertices, n_vertices). Rows of states that are not reached are
         ignored. Transient states go to transient states and absorbing ones to absorbing ones.
-    min_size, strategy, cache_dir, threads, options
+    min_size, strategy, cache_dir, threads, options, weight_mode, weights
         As of `phasic.PhaseType`.
 
     Raises
@@ -85,12 +87,15 @@ class PiecewisePhaseType:
         cache_dir: CacheLike = None,
         threads: int | None = None,
         options: EvaluationOptions | None = None,
+        weight_mode: str = "linear",
+        weights: WeightFunction | None = None,
     ) -> None:
         self._starts = np.asarray(as_numbers("starts", starts), np.float64)
         if self._starts.ndim != 1 or self._starts.size == 0:
             raise ValueError(f"starts has shape {self._starts.shape}, expected (n_epochs,)")
         _check_starts(self._starts)
         relabel = dict(relabel or {})
+        native, self._weights = weighted(native_graph(graph), weight_mode, weights)
         self._graph = graph.clone()
         for k in relabel:
             if isinstance(k, bool) or k not in range(1, self.n_epochs):
@@ -99,7 +104,7 @@ class PiecewisePhaseType:
                     f"{self.n_epochs - 1}"
                 )
         self._models = EpochModels(
-            graph,
+            Graph._from_core(native),
             self.n_epochs,
             relabel,
             min_size=min_size,
@@ -108,7 +113,7 @@ class PiecewisePhaseType:
             threads=threads,
             options=options,
         )
-        self._options = options, threads
+        self._options = options, threads, weight_mode, weights
         self._composed = Composed()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -133,8 +138,9 @@ class PiecewisePhaseType:
 
     @property
     def param_length(self) -> int:
-        """Number of parameters of an epoch, the last axis of theta."""
-        return self._models.first.param_length
+        """Number of parameters of an epoch, as of `PhaseType.param_length`."""
+        first = self._models.first
+        return first.param_length if self._weights is None else self._weights.param_length
 
     # --- moments
 
@@ -345,7 +351,9 @@ class PiecewisePhaseType:
         )
 
     def _prepared(self, theta: Any, starts: Any, t: Any, rewards: Any) -> tuple[Any, ...]:
-        n_epochs, size = self.n_epochs, self.param_length
+        n_epochs, size = self.n_epochs, self._models.first.param_length
+        if self._weights is not None:
+            theta = self._weights(theta)
         if theta is None and size == 0:
             theta = np.zeros((n_epochs, 0))
         theta = as_numbers("theta", theta)
@@ -385,9 +393,19 @@ def _restore(
     relabel: dict[int, Any],
     options: EvaluationOptions | None,
     threads: int | None,
+    weight_mode: str,
+    weights: WeightFunction | None,
 ) -> PiecewisePhaseType:
     """Unpickle; functions that relabel have become arrays."""
-    return kind(graph, starts, relabel=relabel, options=options, threads=threads)
+    return kind(
+        graph,
+        starts,
+        relabel=relabel,
+        options=options,
+        threads=threads,
+        weight_mode=weight_mode,
+        weights=weights,
+    )
 
 
 def _check_starts(starts: np.ndarray[Any, np.dtype[Any]]) -> None:
