@@ -1,4 +1,7 @@
-"""What the documentation shows is what happens."""
+"""What the documentation shows is what happens.
+
+Examples fenced as ``python`` run here; those fenced as ``py`` need a cluster or a remote store.
+"""
 
 from __future__ import annotations
 
