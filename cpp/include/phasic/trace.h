@@ -54,7 +54,8 @@ using ComponentTraceMap = std::unordered_map<std::string, ComponentTracePtr>;
 [[nodiscard]] ComponentTracePtr decode_component(std::string_view bytes,
                                                  const RecordOptions& options = {});
 
-// Consecutive steps of a component that are eliminated as one dense front.
+// Consecutive steps of a component that are eliminated as one dense front. Its upper and lower steps
+// are the same if it has several steps.
 //
 // The front owns `width` rows and n_lower rows below them, as slots of the component:
 //   rows   width x (width + 1 + n_upper), columns: its own steps, the exit, the upper steps
@@ -76,17 +77,42 @@ struct ComponentCode {
   std::vector<Supernode> supernodes;        // in order of elimination
   std::vector<std::int32_t> upper_step;     // steps that a front leads to
   std::vector<std::int32_t> lower_step;     // steps that lead to a front
+  std::vector<std::int32_t> mirror;         // where an upper step is in its front's lower list, or -1
   std::vector<std::int32_t> update_slot;    // (n_lower, 1 + n_upper) of each front: the slot that
                                             // (lower step, exit or upper step) is
   std::vector<std::int32_t> exit_slot;      // (n)
   std::vector<std::int32_t> empty_slot;     // slots that neither an edge nor an exit is loaded into
+  bool path = false;                        // n > 1 and each step meets only the next one
 };
 
 using ComponentCodePtr = std::shared_ptr<const ComponentCode>;
 
+// The edges between blocks as seen from one of their ends: for each position its runs, and for each
+// run (one entry of Program's parameters) its terms, with weight coef * parameter.
+struct FlowTerm {
+  double coef = 0;
+  std::int32_t place = 0;  // the other end
+};
+struct FlowRun {
+  std::int32_t param = 0, begin = 0;  // begin: into Flows::term; the next run begins where this ends
+  double total = 0;                   // sum of its coefficients
+};
+struct Flows {
+  std::vector<std::int32_t> run_begin;  // (n_places + 1)
+  std::vector<FlowRun> run;             // one more, empty, at the end
+  std::vector<FlowTerm> term;
+  [[nodiscard]] Index term_begin(Index place) const {
+    return run[at(run_begin[at(place)])].begin;
+  }
+};
+
 // A whole graph, ready for a kernel. Positions number the reachable transient vertices in the order
 // of elimination, sinks first; each component that is reached is a block of consecutive positions.
-// An edge out of a block leads to an earlier block or to an absorbing vertex.
+// An edge out of a block leads to an earlier block or to an absorbing vertex. Places number all that a
+// flow can come from or go to: positions, then the absorbing vertices that are reached, then the start.
+//
+// Parameters of a program are (theta, 1, combinations): a weight with several terms is evaluated once
+// as a combination, hence each edge has one coefficient and one parameter.
 struct Program {
   GraphPtr graph;
   std::string digest;
@@ -94,19 +120,21 @@ struct Program {
 
   // --- positions and blocks
   Index n_positions = 0;
+  Index n_places = 0;
+  std::vector<std::int32_t> absorbing;          // (n_places - n_positions - 1) graph vertex
   std::vector<std::int32_t> vertex_of;          // (n_positions) graph vertex
   std::vector<std::int32_t> position_of;        // (n_vertices) or -1
   std::vector<std::int32_t> block_begin;        // (n_blocks + 1) first position
   std::vector<ComponentTracePtr> block_trace;   // (n_blocks)
   std::vector<ComponentCodePtr> block_code;     // (n_blocks)
   std::vector<Index> slot_base;                 // (n_blocks + 1) when all blocks are kept at once
-  Index max_block_slots = 0, max_block_edges = 0, max_block_positions = 0;
+  Index max_block_slots = 0, max_block_positions = 0;
+  Index max_general_slots = 0;                  // of blocks that are neither single nor a path
 
-  // --- out-edges of every position (self loops dropped): first those that stay in the block, each
-  // with a slot of its own; then those to other blocks; then those to absorbing vertices.
+  // --- out-edges of every position (self loops dropped): first those that stay in the block by
+  // target, each with a slot of its own; then those to other blocks; then those to absorbing vertices.
   std::vector<std::int32_t> out_begin;        // (n_positions + 1)
   std::vector<std::int32_t> leaving_begin;    // (n_positions) where edges out of the block begin
-  std::vector<std::int32_t> absorbed_begin;   // (n_positions) where edges to absorbing vertices begin
   std::vector<std::int32_t> out_edge;         // (n_out) graph edge
   std::vector<std::int32_t> out_target;       // (n_out) position, or -1 - vertex if absorbing
   std::vector<std::int32_t> out_slot;         // (n_out) slot inside the block, or -1 if it leaves
@@ -114,18 +142,25 @@ struct Program {
   std::vector<std::int32_t> start_edge;       // (n_start) graph edge out of vertex 0
   std::vector<std::int32_t> start_target;     // (n_start) position, or -1 - vertex if absorbing
 
-  // --- weights: the first term of edge e is out_coef[e] * (theta, 1)[out_param[e]]; more follow
+  // --- weights: edge e has out_coef[e] * parameter[out_param[e]]
   std::vector<double> out_coef;               // (n_out)
-  std::vector<std::int32_t> out_param;        // (n_out) param_length stands for the constant 1
-  std::vector<std::int32_t> more_begin;       // (n_out + 1)
-  std::vector<double> more_coef;
-  std::vector<std::int32_t> more_param;
+  std::vector<std::int32_t> out_param;        // (n_out)
+  std::vector<std::int32_t> combination_begin;  // (n_combinations + 1)
+  std::vector<double> combination_coef;
+  std::vector<std::int32_t> combination_param;  // param_length stands for the constant 1
+  Flows outflow;                              // edges out of blocks, by source
+  Flows inflow;                               // the same and the start's, by target
   bool has_negative_coef = false;
 
   Index n_operations = 0;                     // multiply-adds of one factorisation
   bool structural_trap = false;               // some reachable vertex cannot reach absorption
 
   [[nodiscard]] Index n_blocks() const noexcept { return ssize(block_begin) - 1; }
+  [[nodiscard]] Index n_combinations() const noexcept { return ssize(combination_begin) - 1; }
+  // Entries of (theta, 1, combinations).
+  [[nodiscard]] Index n_parameters() const noexcept {
+    return graph->param_length + 1 + n_combinations();
+  }
 };
 
 using ProgramPtr = std::shared_ptr<const Program>;

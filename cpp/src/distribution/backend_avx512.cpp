@@ -15,7 +15,7 @@ void run(const Job& job, Index begin, Index end) {
   using namespace isa_avx512;
   if (is_density(job.request->quantity)) {
     run_with<Vec<8>>(job, begin, end);
-  } else if (job.program->max_block_slots > kWideSlots) {
+  } else if (job.program->max_general_slots > kWideSlots) {
     Runner<Vec<8>, EliminationEngine<Vec<8>>>(job).run(begin, end);
   } else {
     Runner<Vec<16>, EliminationEngine<Vec<16>>>(job).run(begin, end);

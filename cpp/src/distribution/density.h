@@ -107,7 +107,7 @@ class DensityQuantity {
     }
     if (!start_bar_.empty()) {
       std::copy(start_bar_.begin(), start_bar_.end(), weights.start_bar.begin());
-      weights.start_adjoint();
+      weights.finish_adjoint();
     }
   }
 

@@ -16,20 +16,22 @@
 
 namespace phasic::PHASIC_ISA {
 
-// The raw moments of one reward, and their adjoint. rhs(m), b(m), x(m): order x n_positions.
+// The raw moments of one reward, and their adjoint. rhs(m), b(m): order x n_positions; x(m): order x
+// n_places, 0 behind the positions.
 template <class T>
 class MomentChain {
  public:
-  void resize(Index n, Index order, bool with_adjoint) {
-    n_ = n;
+  void resize(const Program& program, Index order, bool with_adjoint) {
+    n_ = program.n_positions;
+    n_places_ = program.n_places;
     order_ = order;
-    rhs_.resize(at(n * order));
-    b_.resize(at(n * order));
-    x_.resize(at(n * order));
+    rhs_.resize(at(n_ * order));
+    b_.resize(at(n_ * order));
+    x_.resize(at(n_places_ * order));
     if (with_adjoint) {
-      rhs_bar_.resize(at(n * order));
-      x_bar_.resize(at(n * order));
-      solve_bar_.resize(at(n));
+      rhs_bar_.resize(at(n_ * order));
+      x_bar_.resize(at(n_ * order));
+      solve_bar_.resize(at(n_places_));
     }
   }
 
@@ -75,7 +77,7 @@ class MomentChain {
     }
   }
 
-  [[nodiscard]] T* x(Index m) { return x_.data() + (m - 1) * n_; }
+  [[nodiscard]] T* x(Index m) { return x_.data() + (m - 1) * n_places_; }
 
  private:
   T* rhs(Index m) { return rhs_.data() + (m - 1) * n_; }
@@ -133,7 +135,7 @@ class MomentChain {
     }
   }
 
-  Index n_ = 0, order_ = 0;
+  Index n_ = 0, n_places_ = 0, order_ = 0;
   std::vector<T> rhs_, b_, x_, rhs_bar_, x_bar_, solve_bar_;
 };
 

@@ -9,17 +9,18 @@
 
 namespace phasic::PHASIC_ISA {
 
-// Slots of all components are kept when they fit a core's cache, or when solves need them again; else
-// components stream through one buffer and the adjoint factors each a second time.
-inline constexpr Index kKeptBytes = 768 * 1024;
+// Slots of all components are kept when solves need them again, or when the gradient does and they stay
+// near; else components stream through one buffer and the gradient factors each a second time.
+inline constexpr Index kKeptBytes = 4096 * 1024;
 
 // Usage: resize once; per lane block: elimination.set_theta, forward(), then reverse() for the adjoint.
 template <class T>
 class EliminationQuantity {
  public:
   static Keep keep(const Program& program, const Request& request) {
-    const bool fits = program.slot_base.back() * static_cast<Index>(sizeof(T)) <= kKeptBytes;
-    return uses_solves(request) || fits ? Keep::all : Keep::one_block;
+    const Index bytes = program.slot_base.back() * static_cast<Index>(sizeof(T));
+    const bool again = request.gradient >= 0 && bytes <= kKeptBytes;
+    return uses_solves(request) || again ? Keep::all : Keep::one_block;
   }
 
   void resize(const Program& program, const Request& request, bool with_adjoint) {
@@ -27,71 +28,62 @@ class EliminationQuantity {
     request_ = &request;
     n_ = program.n_positions;
     n_rewards_ = std::max<Index>(request.n_rewards, 1);
-    for (std::vector<T>* v : {&y_, &z_}) {
-      v->resize(at(n_));
-    }
-    if (request.quantity == Quantity::moments) {
-      chain_.resize(n_, request.order, with_adjoint);
+    y_.resize(at(n_));
+    z_.resize(at(program.n_places));
+    z_.back() = T(1.0);
+    if (request.quantity == Quantity::moments && request.order > 1) {
+      chain_.resize(program, request.order, with_adjoint);
     } else if (request.quantity == Quantity::cross_moments) {
-      chain_.resize(n_, 1, with_adjoint);
+      chain_.resize(program, 1, with_adjoint);
       b_.resize(at(n_));
+      x_bar_.resize(with_adjoint ? at(n_) : 0);
+      rhs_bar_.resize(with_adjoint ? at(program.n_places) : 0);
     }
     if (with_adjoint) {
-      for (std::vector<T>* v : {&alpha_bar_, &z_bar_, &x_bar_, &rhs_bar_}) {
-        v->resize(at(n_));
-      }
+      z_bar_.resize(at(uses_solves(request) ? n_ : program.max_block_positions));
+      alpha_bar_.resize(at(program.n_places));
     }
   }
 
   // rewards: (n_rewards, n_positions); out: (output_size)
   void forward(Elimination<T>& factor, const T* rewards, T* out) {
-    form_alpha(factor);
-    if (request_->quantity == Quantity::absorption) {
-      begin_absorption(factor, out);
+    if (uses_solves(*request_)) {
+      factor.factor_all();
+      factor.solve_transposed_all(y_.data(), z_.data());
+      return forward_solves(factor, rewards, out);
     }
+    std::fill(out, out + n_outputs(), T(0.0));
     for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
-      factor.factor(b);
-      solve_block_transposed(factor.block(b), y_.data(), z_.data());
-      if (request_->quantity == Quantity::absorption) {
-        add_absorption(factor, b, out);
+      factor.sojourn(b, y_.data(), z_.data());
+      if (request_->quantity == Quantity::moments) {
+        add_rewards(b, rewards, out);
       }
     }
-    if (request_->quantity == Quantity::moments) {
-      for (Index j = 0; j < n_rewards_; ++j) {
-        chain_.forward(factor, discrete(), rewards + j * n_, z_.data(), out + j * request_->order);
-      }
-    } else if (request_->quantity == Quantity::cross_moments) {
-      forward_cross(factor, rewards, out);
-    } else if (request_->quantity == Quantity::sojourn) {
-      std::fill(out, out + program_->graph->n_vertices(), T(0.0));
+    if (request_->quantity == Quantity::sojourn) {
       for (Index k = 0; k < n_; ++k) {
         out[program_->vertex_of[at(k)]] = z_[at(k)];
+      }
+    } else if (request_->quantity == Quantity::absorption) {
+      for (Index a = 0; a < ssize(program_->absorbing); ++a) {
+        out[program_->absorbing[at(a)]] =
+            factor.weights.pull(program_->inflow, n_ + a, z_.data());
       }
     }
   }
 
   // After forward(). Adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
   void reverse(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
-    std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
     if (uses_solves(*request_)) {
+      std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
       factor.clear_adjoint_all();
+      reverse_solves(factor, rewards, out_bar, rewards_bar);
+      factor.solve_transposed_adjoint_all(y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
+      factor.factor_adjoint_all();
+    } else if (request_->gradient == static_cast<int>(Part::rewards)) {
+      return reverse_rewards(out_bar, rewards_bar);
+    } else {
+      reverse_blocks(factor, rewards, out_bar);
     }
-    if (request_->quantity == Quantity::moments) {
-      for (Index j = 0; j < n_rewards_; ++j) {
-        if (n_rewards_ > 1) {  // the chain holds the last reward only
-          recompute(factor, rewards + j * n_);
-        }
-        chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
-                       out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
-      }
-    } else if (request_->quantity == Quantity::cross_moments) {
-      reverse_cross(factor, rewards, out_bar, rewards_bar);
-    } else if (request_->quantity == Quantity::sojourn) {
-      for (Index k = 0; k < n_; ++k) {
-        z_bar_[at(k)] = out_bar[program_->vertex_of[at(k)]];
-      }
-    }
-    reverse_blocks(factor, out_bar);
     reverse_start(factor, out_bar);
   }
 
@@ -103,31 +95,56 @@ class EliminationQuantity {
            (request.quantity == Quantity::moments && request.order > 1);
   }
 
-  // y starts as the start distribution.
-  void form_alpha(const Elimination<T>& factor) {
-    std::fill(y_.begin(), y_.end(), T(0.0));
-    for (Index e = 0; e < ssize(program_->start_target); ++e) {
-      if (program_->start_target[at(e)] >= 0) {
-        y_[at(program_->start_target[at(e)])] = factor.weights.start[at(e)];
+  [[nodiscard]] Index n_outputs() const { return output_size(*program_, *request_); }
+
+  // --- quantities that are linear in the sojourns
+
+  void add_rewards(Index b, const T* rewards, T* out) {
+    const Index begin = program_->block_begin[at(b)], end = program_->block_begin[at(b + 1)];
+    for (Index j = 0; j < n_rewards_; ++j) {
+      T sum = out[j];
+      for (Index k = begin; k < end; ++k) {
+        sum += request_->n_rewards < 0 ? z_[at(k)] : z_[at(k)] * rewards[j * n_ + k];
+      }
+      out[j] = sum;
+    }
+  }
+
+  void reverse_rewards(const T* out_bar, T* rewards_bar) const {
+    for (Index j = 0; j < n_rewards_; ++j) {
+      for (Index k = 0; k < n_; ++k) {
+        rewards_bar[j * n_ + k] += out_bar[j] * z_[at(k)];
       }
     }
   }
 
-  void reverse_blocks(Elimination<T>& factor, const T* out_bar) {
-    const bool streams = keep(*program_, *request_) == Keep::one_block;
+  // The adjoint of z in block b.
+  void form_z_bar(Index b, const T* rewards, const T* out_bar) {
+    const Index begin = program_->block_begin[at(b)], end = program_->block_begin[at(b + 1)];
+    for (Index k = begin; k < end; ++k) {
+      T sum(0.0);
+      if (request_->quantity == Quantity::sojourn) {
+        sum = out_bar[program_->vertex_of[at(k)]];
+      } else if (request_->quantity == Quantity::moments && request_->n_rewards < 0) {
+        sum = out_bar[0];
+      } else if (request_->quantity == Quantity::moments) {
+        for (Index j = 0; j < n_rewards_; ++j) {
+          sum += out_bar[j] * rewards[j * n_ + k];
+        }
+      }
+      z_bar_[at(k - begin)] = sum;
+    }
+  }
+
+  void reverse_blocks(Elimination<T>& factor, const T* rewards, const T* out_bar) {
+    if (request_->quantity == Quantity::absorption) {
+      for (Index a = 0; a < ssize(program_->absorbing); ++a) {
+        alpha_bar_[at(n_ + a)] = out_bar[program_->absorbing[at(a)]];
+      }
+    }
     for (Index b = 0; b < program_->n_blocks(); ++b) {
-      if (streams && b > 0) {  // forward() ended with block 0
-        factor.factor(b);
-      }
-      if (!uses_solves(*request_)) {
-        clear_block_adjoint(factor.block(b));
-      }
-      if (request_->quantity == Quantity::absorption) {
-        reverse_absorption(factor, b, out_bar);
-      }
-      solve_block_transposed_adjoint(factor.block(b), y_.data(), z_.data(), z_bar_.data(),
-                                     alpha_bar_.data());
-      factor_block_adjoint(factor.block(b), factor.weights);
+      form_z_bar(b, rewards, out_bar);
+      factor.gradient(b, y_.data(), z_.data(), z_bar_.data(), alpha_bar_.data());
     }
   }
 
@@ -140,7 +157,32 @@ class EliminationQuantity {
         factor.weights.start_bar[at(e)] += out_bar[-1 - target];
       }
     }
-    factor.weights.start_adjoint();
+    factor.weights.finish_adjoint();
+  }
+
+  // --- quantities that need further solves
+
+  void forward_solves(Elimination<T>& factor, const T* rewards, T* out) {
+    if (request_->quantity == Quantity::cross_moments) {
+      return forward_cross(factor, rewards, out);
+    }
+    for (Index j = 0; j < n_rewards_; ++j) {
+      chain_.forward(factor, discrete(), rewards + j * n_, z_.data(), out + j * request_->order);
+    }
+  }
+
+  void reverse_solves(Elimination<T>& factor, const T* rewards, const T* out_bar,
+                      T* rewards_bar) {
+    if (request_->quantity == Quantity::cross_moments) {
+      return reverse_cross(factor, rewards, out_bar, rewards_bar);
+    }
+    for (Index j = 0; j < n_rewards_; ++j) {
+      if (n_rewards_ > 1) {  // the chain holds the last reward only
+        recompute(factor, rewards + j * n_);
+      }
+      chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
+                     out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
+    }
   }
 
   void recompute(Elimination<T>& factor, const T* r) {
@@ -201,36 +243,6 @@ class EliminationQuantity {
       factor.solve_adjoint_all(b_.data(), x, x_bar_.data(), rhs_bar_.data());
       for (Index u = 0; u < n_; ++u) {
         rj_bar[u] += rhs_bar_[at(u)];
-      }
-    }
-  }
-
-  void begin_absorption(const Elimination<T>& factor, T* out) {
-    std::fill(out, out + program_->graph->n_vertices(), T(0.0));
-    for (Index e = 0; e < ssize(program_->start_target); ++e) {
-      if (program_->start_target[at(e)] < 0) {
-        out[-1 - program_->start_target[at(e)]] += factor.weights.start[at(e)];
-      }
-    }
-  }
-
-  void add_absorption(Elimination<T>& factor, Index b, T* out) {
-    const Block<T> block = factor.block(b);
-    for (Index k = 0; k < block.code.n; ++k) {
-      for (Index e = block.absorbed_begin(k); e < block.out_end(k); ++e) {
-        out[-1 - program_->out_target[at(e)]] +=
-            z_[at(block.first + k)] * block.edge[e - block.first_edge];
-      }
-    }
-  }
-
-  void reverse_absorption(Elimination<T>& factor, Index b, const T* out_bar) {
-    const Block<T> block = factor.block(b);
-    for (Index k = 0; k < block.code.n; ++k) {
-      for (Index e = block.absorbed_begin(k); e < block.out_end(k); ++e) {
-        const T bar = out_bar[-1 - program_->out_target[at(e)]];
-        z_bar_[at(block.first + k)] += bar * block.edge[e - block.first_edge];
-        block.edge_bar[e - block.first_edge] += bar * z_[at(block.first + k)];
       }
     }
   }

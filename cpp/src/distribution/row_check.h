@@ -66,8 +66,8 @@ class RowCheck {
   void find_traps(const Program& program, const Elimination<T>& elimination,
                   Span<const T> theta) {
     for (int i = 0; i < kLanes; ++i) {
-      const bool ordinary = lane(elimination.least_inverse, i) >= 1 / kPivotLimit &&
-                            lane(elimination.largest_inverse, i) <= kPivotLimit;
+      const bool ordinary = lane(elimination.pivots.least_inverse, i) >= 1 / kPivotLimit &&
+                            lane(elimination.pivots.largest_inverse, i) <= kPivotLimit;
       if (status[i] == RowStatus::ok && (!ordinary || program.structural_trap)) {
         classify(program, theta, i);
       }

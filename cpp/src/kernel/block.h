@@ -10,27 +10,31 @@ template <class T>
 struct Block {
   const Program& program;
   const ComponentCode& code;
-  Index first;       // position of step 0
-  Index first_edge;  // out-edge of the block with the lowest number
+  Index first;  // position of step 0
 
   T* slot;       // (code.n_slots + 1)
   T* inverse;    // (code.n) reciprocal pivots, 0 where the pivot is 0
-  T* edge;       // weights of edges that leave the block, by out-edge minus first_edge
   T* slot_bar;   // adjoints of the above; only with an adjoint
   T* pivot_bar;  // (code.n) adjoints of the pivots themselves
-  T* edge_bar;
 
-  // Out-edges of a step, see Program.
+  // Out-edges of a step that stay in the block, see Program.
   [[nodiscard]] Index inside_begin(Index step) const {
     return program.out_begin[at(first + step)];
   }
-  [[nodiscard]] Index leaving_begin(Index step) const {
+  [[nodiscard]] Index inside_end(Index step) const {
     return program.leaving_begin[at(first + step)];
   }
-  [[nodiscard]] Index absorbed_begin(Index step) const {
-    return program.absorbed_begin[at(first + step)];
+};
+
+// The pivots that were met, primal: which lanes have ordinary ones only.
+template <class T>
+struct PivotRange {
+  using Base = typename Traits<T>::Base;
+  Base least_inverse{1.0}, largest_inverse{1.0};
+  void add(const T& inverse) {
+    least_inverse = elementwise_min(least_inverse, primal(inverse));
+    largest_inverse = elementwise_max(largest_inverse, primal(inverse));
   }
-  [[nodiscard]] Index out_end(Index step) const { return program.out_begin[at(first + step) + 1]; }
 };
 
 }  // namespace phasic::PHASIC_ISA

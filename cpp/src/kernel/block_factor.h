@@ -10,17 +10,6 @@
 
 namespace phasic::PHASIC_ISA {
 
-// Evaluates the edges that leave from `step`; returns their sum, the exit rate.
-template <class T>
-T load_leaving(const Block<T>& b, const Weights<T>& weights, Index step) {
-  T exit(0.0);
-  weights.for_each(b.leaving_begin(step), b.out_end(step), [&](Index e, const T& w) {
-    b.edge[e - b.first_edge] = w;
-    exit += w;
-  });
-  return exit;
-}
-
 template <class T>
 void load_block(const Block<T>& b, const Weights<T>& weights) {
   const std::int32_t* out_slot = b.program.out_slot.data();
@@ -28,9 +17,10 @@ void load_block(const Block<T>& b, const Weights<T>& weights) {
     b.slot[slot] = T(0.0);
   }
   for (Index k = 0; k < b.code.n; ++k) {
-    weights.for_each(b.inside_begin(k), b.leaving_begin(k),
-                     [&](Index e, const T& w) { b.slot[out_slot[e]] = w; });
-    b.slot[b.code.exit_slot[at(k)]] = load_leaving(b, weights, k);
+    for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
+      b.slot[out_slot[e]] = weights.weight(e);
+    }
+    b.slot[b.code.exit_slot[at(k)]] = weights.exit_rate(b.first + k);
   }
 }
 
@@ -84,7 +74,7 @@ void single_adjoint(const Block<T>& b, const Supernode& node) {
 template <class T>
 void factor_block(const Block<T>& b, const Weights<T>& weights) {
   if (b.code.n == 1) {  // nothing to eliminate: no slot is used
-    b.inverse[0] = reciprocal_or_zero(load_leaving(b, weights, 0));
+    b.inverse[0] = reciprocal_or_zero(weights.exit_rate(b.first));
     return;
   }
   load_block(b, weights);
@@ -104,22 +94,18 @@ void clear_block_adjoint(const Block<T>& b) {
     std::fill(b.slot_bar, b.slot_bar + b.code.n_slots + 1, T(0.0));
   }
   std::fill(b.pivot_bar, b.pivot_bar + b.code.n, T(0.0));
-  for (Index k = 0; k < b.code.n; ++k) {
-    std::fill(b.edge_bar + (b.leaving_begin(k) - b.first_edge),
-              b.edge_bar + (b.out_end(k) - b.first_edge), T(0.0));
-  }
 }
 
-// Reverses factor_block: adds to weights.theta_bar.
-template <class T>
-void factor_block_adjoint(const Block<T>& b, Weights<T>& weights) {
-  const auto unload_leaving = [&](Index step, const T& exit_bar) {
-    weights.add_adjoints(b.leaving_begin(step), b.out_end(step), [&](Index e) {
-      return b.edge_bar[e - b.first_edge] + exit_bar;
-    });
+// Reverses factor_block: adds to weights.theta_bar. term_bar(t) is the adjoint of outflow term t,
+// apart from what the exit rate adds.
+template <class T, class TermBar>
+void factor_block_adjoint(const Block<T>& b, Weights<T>& weights, TermBar term_bar) {
+  const auto unload_exit = [&](Index k, const T& exit_bar) {
+    weights.add_outflow_adjoint(b.first + k, T(1.0),
+                                [&](Index t) { return term_bar(t) + exit_bar; });
   };
   if (b.code.n == 1) {
-    return unload_leaving(0, b.pivot_bar[0]);
+    return unload_exit(0, b.pivot_bar[0]);
   }
   for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
     const Supernode& node = b.code.supernodes[at(f)];
@@ -133,9 +119,10 @@ void factor_block_adjoint(const Block<T>& b, Weights<T>& weights) {
   }
   const std::int32_t* out_slot = b.program.out_slot.data();
   for (Index k = 0; k < b.code.n; ++k) {
-    weights.add_adjoints(b.inside_begin(k), b.leaving_begin(k),
-                         [&](Index e) { return b.slot_bar[out_slot[e]]; });
-    unload_leaving(k, b.slot_bar[b.code.exit_slot[at(k)]]);
+    for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
+      weights.add_weight_adjoint(e, b.slot_bar[out_slot[e]]);
+    }
+    unload_exit(k, b.slot_bar[b.code.exit_slot[at(k)]]);
   }
 }
 

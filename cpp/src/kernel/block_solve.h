@@ -1,10 +1,11 @@
 // Solves with one factored block, plain and transposed, and their adjoints.
 //
-// Vectors have n_positions entries and span all blocks; a call reads and writes the entries of its
-// block, and those that edges out of the block lead to. No two vectors may alias.
+// Vectors span all blocks; a call writes the entries of its block, and reads those that edges out of
+// the block lead to, or edges into it come from (values: n_places). No two vectors may alias.
 #pragma once
 
 #include "kernel/block.h"
+#include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
 
@@ -44,19 +45,13 @@ void collect(const T& factor, const T* z_bar, T& factor_bar, const T* slot, T* s
   }
 }
 
-// x := U rhs, U = (Lambda - W)^-1; blocks in ascending order. r receives the right-hand side after
-// elimination.
+// x (n_places) := U rhs, U = (Lambda - W)^-1; blocks in ascending order. rb receives the right-hand
+// side after elimination; it and rhs are those of the block, and may be the same.
 template <class T>
-void solve_block(const Block<T>& b, const T* rhs, T* r, T* x) {
+void solve_block(const Block<T>& b, const Weights<T>& weights, const T* rhs, T* rb, T* x) {
   for (Index k = 0; k < b.code.n; ++k) {
-    const Index position = b.first + k;
-    T sum = rhs[position];
-    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
-      sum += b.edge[e - b.first_edge] * x[b.program.out_target[at(e)]];
-    }
-    r[position] = sum;
+    rb[k] = rhs[k] + weights.pull(b.program.outflow, b.first + k, x);
   }
-  T* rb = r + b.first;
   T* xb = x + b.first;
   for (const Supernode& node : b.code.supernodes) {
     const T* rows = b.slot + node.rows;
@@ -85,11 +80,15 @@ void solve_block(const Block<T>& b, const T* rhs, T* r, T* x) {
   }
 }
 
-// Adjoint of solve_block; blocks in descending order. x_bar is consumed; rhs_bar receives (=) the
-// adjoint of rhs; slot, pivot and edge adjoints accumulate.
+// Adjoint of solve_block; blocks in descending order. x_bar is consumed; rhs_bar (n_places, 0 at the
+// start) receives (=) the adjoint of rhs; slot and pivot adjoints accumulate.
 template <class T>
-void solve_block_adjoint(const Block<T>& b, const T* r, const T* x, T* x_bar, T* rhs_bar) {
-    const T* rb = r + b.first;
+void solve_block_adjoint(const Block<T>& b, const Weights<T>& weights, const T* r, const T* x,
+                         T* x_bar, T* rhs_bar) {
+  for (Index k = b.first; k < b.first + b.code.n; ++k) {
+    x_bar[k] += weights.pull(b.program.inflow, k, rhs_bar);
+  }
+  const T* rb = r + b.first;
   const T* xb = x + b.first;
   T* xb_bar = x_bar + b.first;
   T* rb_bar = rhs_bar + b.first;
@@ -126,53 +125,20 @@ void solve_block_adjoint(const Block<T>& b, const T* r, const T* x, T* x_bar, T*
              b.slot_bar + entry, t);
     }
   }
-  for (Index k = 0; k < b.code.n; ++k) {
-    const Index position = b.first + k;
-    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
-      const Index target = b.program.out_target[at(e)];
-      b.edge_bar[e - b.first_edge] += rhs_bar[position] * x[target];
-      x_bar[target] += rhs_bar[position] * b.edge[e - b.first_edge];
-    }
-  }
 }
 
-// y += z W over the edges that leave the block.
+// z (n_places, 1 at the start) := alpha U, the expected sojourns; blocks in descending order. y
+// receives the eliminated alpha.
 template <class T>
-void push_across(const Block<T>& b, const T* zb, T* y) {
-  const std::int32_t* target = b.program.out_target.data();
-  for (Index k = 0; k < b.code.n; ++k) {
-    const T zk = zb[k];
-    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
-      y[target[e]] += zk * b.edge[e - b.first_edge];
-    }
+void solve_block_transposed(const Block<T>& b, const Weights<T>& weights, T* y, T* z) {
+  for (Index k = b.first; k < b.first + b.code.n; ++k) {
+    y[k] = weights.pull(b.program.inflow, k, z);
   }
-}
-
-// Its adjoint; y_bar is complete behind the block.
-template <class T>
-void pull_across(const Block<T>& b, const T* zb, T* zb_bar, const T* y_bar) {
-  const std::int32_t* target = b.program.out_target.data();
-  for (Index k = 0; k < b.code.n; ++k) {
-    const T zk = zb[k];
-    T sum = zb_bar[k];
-    for (Index e = b.leaving_begin(k); e < b.absorbed_begin(k); ++e) {
-      const T bar = y_bar[target[e]];
-      sum += b.edge[e - b.first_edge] * bar;
-      b.edge_bar[e - b.first_edge] += zk * bar;
-    }
-    zb_bar[k] = sum;
-  }
-}
-
-// z := alpha U (expected sojourns); blocks in descending order. y holds alpha on entry and the
-// eliminated alpha afterwards; what flows on is added to y of other blocks.
-template <class T>
-void solve_block_transposed(const Block<T>& b, T* y, T* z) {
-    T* yb = y + b.first;
+  T* yb = y + b.first;
   T* zb = z + b.first;
   if (b.code.n == 1) {
     zb[0] = yb[0] * b.inverse[0];
-    return push_across(b, zb, y);
+    return;
   }
   for (const Supernode& node : b.code.supernodes) {
     const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
@@ -201,19 +167,19 @@ void solve_block_transposed(const Block<T>& b, T* y, T* z) {
                    t);
     }
   }
-  push_across(b, zb, y);
 }
 
-// Adjoint of solve_block_transposed; blocks in ascending order. z_bar is consumed; alpha_bar receives
-// (=) the adjoint of alpha.
+// Adjoint of solve_block_transposed; blocks in ascending order. zb_bar (of the block) is consumed;
+// alpha_bar (n_places) receives (=) the adjoint of alpha.
 template <class T>
-void solve_block_transposed_adjoint(const Block<T>& b, const T* y, const T* z, T* z_bar,
-                                    T* alpha_bar) {
-    const T* yb = y + b.first;
+void solve_block_transposed_adjoint(const Block<T>& b, const Weights<T>& weights, const T* y,
+                                    const T* z, T* zb_bar, T* alpha_bar) {
+  for (Index k = 0; k < b.code.n; ++k) {
+    zb_bar[k] += weights.pull(b.program.outflow, b.first + k, alpha_bar);
+  }
+  const T* yb = y + b.first;
   const T* zb = z + b.first;
-  T* zb_bar = z_bar + b.first;
   T* ab_bar = alpha_bar + b.first;
-  pull_across(b, zb, zb_bar, alpha_bar);
   if (b.code.n == 1) {
     const T s = zb_bar[0] * b.inverse[0];
     ab_bar[0] = s;

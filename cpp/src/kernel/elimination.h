@@ -3,9 +3,9 @@
 // State is kept in rates: off-diagonal weights and one exit rate a position, all in slots. Only + * /
 // on non-negative numbers, so no digits are lost however stiff the chain.
 //
-// Work goes block by block (a block is one component), so that slots and weights can live in one small
-// buffer that is reused (streaming), or side by side for all blocks (kept). Callers that need a
-// factorisation again later use Keep::all; one solve_transposed and one adjoint can stream.
+// Work goes block by block (a block is one component), so that slots can live in one small buffer that
+// is reused (streaming), or side by side for all blocks (kept). One transposed solve and its gradient
+// can stream; several solves need Keep::all.
 // Source: Grassmann, Taksar, Heyman 1985 (Operations Research 33:1107); O'Cinneide 1993.
 #pragma once
 
@@ -14,6 +14,8 @@
 #include "kernel/block.h"
 #include "kernel/block_factor.h"
 #include "kernel/block_solve.h"
+#include "kernel/differences.h"
+#include "kernel/narrow_block.h"
 #include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
@@ -23,81 +25,119 @@ enum class Keep { one_block, all };
 template <class T>
 class Elimination {
  public:
-  using Base = typename Traits<T>::Base;
-
   Weights<T> weights;
-  Base least_inverse{1.0}, largest_inverse{1.0};  // over all pivots since set_theta, primal
+  PivotRange<T> pivots;  // since set_theta
 
   void resize(const Program& program, Keep keep, bool with_adjoint) {
     program_ = &program;
     keep_ = keep;
+    with_adjoint_ = with_adjoint;
     const bool all = keep == Keep::all;
     weights.resize(program, with_adjoint);
     slot_.resize(at(all ? program.slot_base.back() : program.max_block_slots));
-    edge_.resize(at(all ? ssize(program.out_edge) : program.max_block_edges));
     inverse_.resize(at(all ? program.n_positions : program.max_block_positions));
     if (with_adjoint) {
       slot_bar_.resize(slot_.size());
-      edge_bar_.resize(edge_.size());
       pivot_bar_.resize(inverse_.size());
+      scratch_.resize(at(program.max_block_positions));
     }
   }
 
   void set_theta(Span<const T> theta) {
     weights.set_theta(theta);
-    least_inverse = largest_inverse = Base(1.0);
+    pivots = {};
+    factored_ = -1;
   }
 
-  [[nodiscard]] Block<T> block(Index b) {
-    const Program& p = *program_;
-    const Index first = p.block_begin[at(b)], first_edge = p.out_begin[at(first)];
-    const bool all = keep_ == Keep::all;
-    const Index slots = all ? p.slot_base[at(b)] : 0;
-    const Index edges = all ? first_edge : 0;
-    const Index positions = all ? first : 0;
-    return {p,
-            *p.block_code[at(b)],
-            first,
-            first_edge,
-            slot_.data() + slots,
-            inverse_.data() + positions,
-            edge_.data() + edges,
-            slot_bar_.data() + slots,
-            pivot_bar_.data() + positions,
-            edge_bar_.data() + edges};
+  // --- one transposed solve and its gradient, block by block; fused where a block is narrow
+
+  // z (n_places, 1 at the start) := alpha U; blocks in descending order. y (n_positions): scratch that
+  // the gradient reads.
+  void sojourn(Index b, T* y, T* z) {
+    const Block<T> v = block(b);
+    if (v.code.n == 1) {
+      vertex_sojourn(v, weights, pivots, z);
+    } else if (v.code.path) {
+      if (with_adjoint_ && keep_ == Keep::all) {
+        path_sojourn<true>(v, weights, pivots, z);
+      } else {
+        path_sojourn<false>(v, weights, pivots, z);
+      }
+    } else {
+      factor(b);
+      solve_block_transposed(v, weights, y, z);
+    }
   }
+
+  // h (n_places) := U r, and the gradient of z . r in weights.theta_bar; blocks in ascending order. r
+  // (of the block) is consumed.
+  void gradient(Index b, const T* y, const T* z, T* r, T* h) {
+    const Block<T> v = block(b);
+    if (v.code.n == 1) {
+      return keep_ == Keep::all ? vertex_gradient<true>(v, weights, z, r, h)
+                                : vertex_gradient<false>(v, weights, z, r, h);
+    }
+    if (v.code.path) {
+      return keep_ == Keep::all ? path_gradient<true>(v, weights, z, r, h)
+                                : path_gradient<false>(v, weights, z, r, h);
+    }
+    if (keep_ == Keep::one_block && factored_ != b) {
+      factor(b);
+    }
+    block_gradient(v, weights, y, z, r, h, scratch_.data());
+  }
+
+  // --- several solves; Keep::all only
 
   // Loads the weights of block b and eliminates it.
   void factor(Index b) {
     const Block<T> v = block(b);
     factor_block(v, weights);
+    factored_ = b;
     for (Index k = 0; k < v.code.n; ++k) {
-      const Base inverse = primal(v.inverse[k]);
-      least_inverse = -elementwise_max(-least_inverse, -inverse);
-      largest_inverse = elementwise_max(largest_inverse, inverse);
+      pivots.add(v.inverse[k]);
     }
   }
-
   void factor_all() {
     for (Index b = 0; b < program_->n_blocks(); ++b) {
       factor(b);
     }
   }
-
-  // --- all blocks in the order that the block functions ask for; Keep::all only
   void solve_all(const T* rhs, T* r, T* x) {
     for (Index b = 0; b < program_->n_blocks(); ++b) {
-      solve_block(block(b), rhs, r, x);
+      const Index first = program_->block_begin[at(b)];
+      solve_block(block(b), weights, rhs + first, r + first, x);
+    }
+  }
+  void solve_transposed_all(T* y, T* z) {
+    for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
+      solve_block_transposed(block(b), weights, y, z);
+    }
+  }
+
+  // Their adjoints: clear, then those of the solves in reverse order, then that of the factor.
+  void clear_adjoint_all() {
+    term_bar_.assign(program_->outflow.term.size(), T(0.0));
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      clear_block_adjoint(block(b));
     }
   }
   void solve_adjoint_all(const T* r, const T* x, T* x_bar, T* rhs_bar) {
     for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
-      solve_block_adjoint(block(b), r, x, x_bar, rhs_bar);
+      solve_block_adjoint(block(b), weights, r, x, x_bar, rhs_bar);
     }
+    add_term_adjoints(rhs_bar, x);
   }
-  void clear_adjoint_all() {
+  void solve_transposed_adjoint_all(const T* y, const T* z, T* z_bar, T* alpha_bar) {
     for (Index b = 0; b < program_->n_blocks(); ++b) {
-      clear_block_adjoint(block(b));
+      solve_block_transposed_adjoint(block(b), weights, y, z, z_bar + program_->block_begin[at(b)],
+                                     alpha_bar);
+    }
+    add_term_adjoints(z, alpha_bar);
+  }
+  void factor_adjoint_all() {
+    for (Index b = 0; b < program_->n_blocks(); ++b) {
+      factor_block_adjoint(block(b), weights, [&](Index t) { return term_bar_[at(t)]; });
     }
   }
 
@@ -105,10 +145,39 @@ class Elimination {
   [[nodiscard]] const T& inverse(Index position) const { return inverse_[at(position)]; }
 
  private:
+  [[nodiscard]] Block<T> block(Index b) {
+    const Program& p = *program_;
+    const Index first = p.block_begin[at(b)];
+    const bool all = keep_ == Keep::all;
+    const Index slots = all ? p.slot_base[at(b)] : 0;
+    const Index positions = all ? first : 0;
+    return {p,
+            *p.block_code[at(b)],
+            first,
+            slot_.data() + slots,
+            inverse_.data() + positions,
+            slot_bar_.data() + slots,
+            pivot_bar_.data() + positions};
+  }
+
+  // The weight of an outflow term is multiplied by `there` at its other end and added to a sum whose
+  // adjoint is `here`.
+  void add_term_adjoints(const T* here, const T* there) {
+    const Flows& flows = program_->outflow;
+    for (Index k = 0; k < program_->n_positions; ++k) {
+      for (Index t = flows.term_begin(k); t < flows.term_begin(k + 1); ++t) {
+        term_bar_[at(t)] += here[k] * there[flows.term[at(t)].place];
+      }
+    }
+  }
+
   const Program* program_ = nullptr;
   Keep keep_ = Keep::all;
-  std::vector<T> slot_, edge_, inverse_;
-  std::vector<T> slot_bar_, edge_bar_, pivot_bar_;
+  bool with_adjoint_ = false;
+  Index factored_ = -1;  // the block whose slots the buffer holds; of Keep::one_block
+  std::vector<T> slot_, inverse_;
+  std::vector<T> slot_bar_, pivot_bar_, scratch_;
+  std::vector<T> term_bar_;  // (outflow terms) of several solves
 };
 
 }  // namespace phasic::PHASIC_ISA

@@ -35,7 +35,7 @@ struct Vec {
   using Storage = typename VecStorage<W>::type;
   Storage x;
   Vec() = default;
-  Vec(double value) : x(Storage{} + value) {}
+  Vec(double value) : x(value - Storage{}) {}  // unlike + 0, - 0 costs nothing
   explicit Vec(Storage value) : x(value) {}
   double operator[](int lane) const { return x[lane]; }
   void set(int lane, double value) { x[lane] = value; }
@@ -214,8 +214,15 @@ inline double elementwise_max(double a, double b) { return a > b ? a : b; }
 template <int W>
 Vec<W> elementwise_max(Vec<W> a, Vec<W> b) { return Vec<W>(a.x > b.x ? a.x : b.x); }
 
+inline double elementwise_min(double a, double b) { return a < b ? a : b; }
+template <int W>
+Vec<W> elementwise_min(Vec<W> a, Vec<W> b) { return Vec<W>(a.x < b.x ? a.x : b.x); }
+
 inline Vec<16> elementwise_max(const Vec<16>& a, const Vec<16>& b) {
   return {elementwise_max(a.low, b.low), elementwise_max(a.high, b.high)};
+}
+inline Vec<16> elementwise_min(const Vec<16>& a, const Vec<16>& b) {
+  return {elementwise_min(a.low, b.low), elementwise_min(a.high, b.high)};
 }
 
 inline double max_lane(double x) { return x; }

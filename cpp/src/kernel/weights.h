@@ -1,4 +1,5 @@
-// Edge weights at one block of parameter vectors, and what their adjoints say about theta.
+// Edge weights at one block of parameter vectors, flows between blocks, and what their adjoints say
+// about theta.
 #pragma once
 
 #include <algorithm>
@@ -14,24 +15,32 @@ class Weights {
  public:
   std::vector<T> start;      // (n_start) start weights at theta
   std::vector<T> start_bar;  // (n_start)
-  std::vector<T> theta_bar;  // (param_length + 1) the last entry belongs to the constant 1
+  std::vector<T> theta_bar;  // (n_parameters) of theta, of the constant 1, of combinations
 
   void resize(const Program& program, bool with_adjoint) {
     program_ = &program;
-    theta_.resize(at(program.graph->param_length + 1));
+    parameter_.resize(at(program.n_parameters()));
     start.resize(program.start_edge.size());
     if (with_adjoint) {
-      theta_bar.resize(theta_.size());
+      theta_bar.resize(parameter_.size());
       start_bar.resize(start.size());
     }
   }
 
-  // theta: (param_length). Evaluates the start weights.
+  // theta: (param_length). Evaluates combinations and start weights.
   void set_theta(Span<const T> theta) {
-    std::copy(theta.begin(), theta.end(), theta_.begin());
-    theta_.back() = T(1.0);
+    const Program& p = *program_;
+    std::copy(theta.begin(), theta.end(), parameter_.begin());
+    parameter_[at(theta.size())] = T(1.0);
+    for (Index c = 0; c < p.n_combinations(); ++c) {
+      T sum(0.0);
+      for (Index i = p.combination_begin[at(c)]; i < p.combination_begin[at(c + 1)]; ++i) {
+        sum += T(p.combination_coef[at(i)]) * parameter_[at(p.combination_param[at(i)])];
+      }
+      parameter_[at(theta.size() + 1 + c)] = sum;
+    }
     for (Index e = 0; e < ssize(start); ++e) {
-      start[at(e)] = graph_weight(program_->start_edge[at(e)]);
+      start[at(e)] = graph_weight(p.start_edge[at(e)]);
     }
   }
 
@@ -40,86 +49,103 @@ class Weights {
     const Graph& g = *program_->graph;
     T w(g.constant[at(e)]);
     for (Index c = g.coef_begin[at(e)]; c < g.coef_begin[at(e + 1)]; ++c) {
-      w += T(g.coef_value[at(c)]) * theta_[at(g.coef_param[at(c)])];
+      w += T(g.coef_value[at(c)]) * parameter_[at(g.coef_param[at(c)])];
     }
     return w;
   }
 
   // Weight of out-edge e (0 <= e < n_out).
   [[nodiscard]] T weight(Index e) const {
-    const Program& p = *program_;
-    T w = T(p.out_coef[at(e)]) * theta_[at(p.out_param[at(e)])];
-    for (Index c = p.more_begin[at(e)]; c < p.more_begin[at(e + 1)]; ++c) {
-      w += T(p.more_coef[at(c)]) * theta_[at(p.more_param[at(c)])];
-    }
-    return w;
+    return coefficient(e) * parameter_[at(program_->out_param[at(e)])];
+  }
+  [[nodiscard]] T coefficient(Index e) const { return T(program_->out_coef[at(e)]); }
+  [[nodiscard]] bool same_parameter(Index e, Index other) const {
+    return program_->out_param[at(e)] == program_->out_param[at(other)];
   }
 
-  // Hands (e, weight) of out-edges [begin, end) to use.
-  template <class Use>
-  void for_each(Index begin, Index end, Use use) const {
-    const double* coef = program_->out_coef.data();
-    const std::int32_t* param = program_->out_param.data();
-    const T* theta = theta_.data();
-    if (program_->more_coef.empty()) {
-      for (Index e = begin; e < end; ++e) {
-        use(e, T(coef[e]) * theta[param[e]]);
-      }
-    } else {
-      for (Index e = begin; e < end; ++e) {
-        use(e, weight(e));
-      }
+  // --- flows: sums over edges that leave a block
+
+  // The exit rate of a position.
+  [[nodiscard]] T exit_rate(Index position) const {
+    const Flows& flows = program_->outflow;
+    const FlowRun* run = flows.run.data() + flows.run_begin[at(position)];
+    const FlowRun* const end = flows.run.data() + flows.run_begin[at(position) + 1];
+    T sum(0.0);
+    for (; run != end; ++run) {
+      sum += T(run->total) * parameter_[at(run->param)];
     }
+    return sum;
   }
 
+  // Sum of weight times value (n_places) at the other end.
+  [[nodiscard]] T pull(const Flows& flows, Index place, const T* value) const {
+    const FlowRun* run = flows.run.data() + flows.run_begin[at(place)];
+    const FlowRun* const end = flows.run.data() + flows.run_begin[at(place) + 1];
+    const FlowTerm* const term = flows.term.data();
+    T sum(0.0);
+    for (; run != end; ++run) {
+      Index t = run->begin;
+      T part = T(term[t].coef) * value[term[t].place];
+      for (++t; t < run[1].begin; ++t) {
+        part += T(term[t].coef) * value[term[t].place];
+      }
+      sum += parameter_[at(run->param)] * part;
+    }
+    return sum;
+  }
+
+  // --- adjoints
   void clear_adjoint() {
     std::fill(theta_bar.begin(), theta_bar.end(), T(0.0));
     std::fill(start_bar.begin(), start_bar.end(), T(0.0));
   }
 
   void add_weight_adjoint(Index e, const T& bar) {
+    add_parameter_adjoint(e, coefficient(e) * bar);
+  }
+  // Adds to what the parameter of out-edge e has.
+  void add_parameter_adjoint(Index e, const T& bar) {
+    theta_bar[at(program_->out_param[at(e)])] += bar;
+  }
+
+  // Adds scale * term_bar(t) for the outflow terms t of a position.
+  template <class TermBar>
+  void add_outflow_adjoint(Index position, const T& scale, TermBar term_bar) {
+    const Flows& flows = program_->outflow;
+    const FlowRun* run = flows.run.data() + flows.run_begin[at(position)];
+    const FlowRun* const end = flows.run.data() + flows.run_begin[at(position) + 1];
+    const FlowTerm* const term = flows.term.data();
+    for (; run != end; ++run) {
+      Index t = run->begin;
+      T sum = T(term[t].coef) * term_bar(t);
+      for (++t; t < run[1].begin; ++t) {
+        sum += T(term[t].coef) * term_bar(t);
+      }
+      theta_bar[at(run->param)] += scale * sum;
+    }
+  }
+
+  // Adds what start_bar and combinations say about theta. Call last.
+  void finish_adjoint() {
     const Program& p = *program_;
-    theta_bar[at(p.out_param[at(e)])] += T(p.out_coef[at(e)]) * bar;
-    for (Index c = p.more_begin[at(e)]; c < p.more_begin[at(e + 1)]; ++c) {
-      theta_bar[at(p.more_param[at(c)])] += T(p.more_coef[at(c)]) * bar;
-    }
-  }
-
-  // Adds bar_of(e) for out-edges [begin, end). Runs of one parameter are summed first.
-  template <class BarOf>
-  void add_adjoints(Index begin, Index end, BarOf bar_of) {
-    const double* coef = program_->out_coef.data();
-    const std::int32_t* param = program_->out_param.data();
-    if (!program_->more_coef.empty()) {
-      for (Index e = begin; e < end; ++e) {
-        add_weight_adjoint(e, bar_of(e));
-      }
-      return;
-    }
-    while (begin < end) {
-      const std::int32_t run = param[begin];
-      T sum = T(coef[begin]) * bar_of(begin);
-      for (++begin; begin < end && param[begin] == run; ++begin) {
-        sum += T(coef[begin]) * bar_of(begin);
-      }
-      theta_bar[at(run)] += sum;
-    }
-  }
-
-  // Adds what start_bar says about theta.
-  void start_adjoint() {
-    const Graph& g = *program_->graph;
+    const Graph& g = *p.graph;
     for (Index s = 0; s < ssize(start_bar); ++s) {
-      const Index e = program_->start_edge[at(s)];
+      const Index e = p.start_edge[at(s)];
       for (Index c = g.coef_begin[at(e)]; c < g.coef_begin[at(e + 1)]; ++c) {
         theta_bar[at(g.coef_param[at(c)])] += T(g.coef_value[at(c)]) * start_bar[at(s)];
+      }
+    }
+    for (Index c = 0; c < p.n_combinations(); ++c) {
+      const T bar = theta_bar[at(g.param_length + 1 + c)];
+      for (Index i = p.combination_begin[at(c)]; i < p.combination_begin[at(c + 1)]; ++i) {
+        theta_bar[at(p.combination_param[at(i)])] += T(p.combination_coef[at(i)]) * bar;
       }
     }
   }
 
  private:
   const Program* program_ = nullptr;
-  std::vector<T> theta_;
+  std::vector<T> parameter_;
 };
 
 }  // namespace phasic::PHASIC_ISA

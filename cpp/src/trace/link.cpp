@@ -3,12 +3,13 @@
 // 1. Number the vertices that the start reaches by position: components sinks first, inside a
 //    component in its order of elimination.
 // 2. Turn each distinct component into fronts and slots (supernodes.h).
-// 3. Attach the graph's edges: inside a component to a slot, out of it to the exit of its position.
+// 3. Attach the graph's edges: inside a component to a slot, out of it to other places (flows.h).
 
 #include <algorithm>
 
 #include "phasic/digest.h"
 #include "phasic/trace.h"
+#include "trace/flows.h"
 #include "trace/supernodes.h"
 #include "trace/trace_parts.h"
 
@@ -28,8 +29,8 @@ class Linker {
     number_positions();
     generate_code();
     attach_edges();
-    attach_terms();
     attach_start();
+    detail::attach_flows(*program_);
     find_structural_trap();
     program_->digest = digest();
     return program_;
@@ -89,6 +90,9 @@ class Linker {
       p.n_operations += trace.n_operations;
       p.slot_base.push_back(p.slot_base.back() + code->n_slots + 1);
       p.max_block_slots = std::max(p.max_block_slots, code->n_slots + 1);
+      if (code->n > 1 && !code->path) {
+        p.max_general_slots = std::max(p.max_general_slots, code->n_slots + 1);
+      }
       p.max_block_positions = std::max(p.max_block_positions, code->n);
     }
   }
@@ -99,12 +103,10 @@ class Linker {
     for (Index b = 0; b < p.n_blocks(); ++b) {
       const ComponentCode& code = *p.block_code[at(b)];
       const std::vector<std::int32_t> front_of = detail::fronts_of_steps(code);
-      const Index first_edge = ssize(p.out_edge);
       for (Index step = 0; step < code.n; ++step) {
         attach_out_edges(code, front_of, p.block_begin[at(b)], step);
         p.out_begin.push_back(narrow32(ssize(p.out_edge), "the number of edges"));
       }
-      p.max_block_edges = std::max(p.max_block_edges, ssize(p.out_edge) - first_edge);
     }
   }
 
@@ -123,6 +125,9 @@ class Linker {
         (target < 0 ? absorbed : target < first ? across : inside).push_back(e);
       }
     }
+    std::sort(inside.begin(), inside.end(), [&](Index a, Index b) {
+      return p.position_of[at(graph_.target[at(a)])] < p.position_of[at(graph_.target[at(b)])];
+    });
     for (const Index e : inside) {
       const Index target = p.position_of[at(graph_.target[at(e)])];
       const std::int32_t slot = detail::slot_between(code, front_of, step, target - first);
@@ -135,7 +140,6 @@ class Linker {
     for (const Index e : across) {
       append_edge(e, p.position_of[at(graph_.target[at(e)])], -1);
     }
-    p.absorbed_begin.push_back(static_cast<std::int32_t>(ssize(p.out_edge)));
     for (const Index e : absorbed) {
       append_edge(e, -1 - graph_.target[at(e)], -1);
     }
@@ -145,27 +149,6 @@ class Linker {
     program_->out_edge.push_back(narrow32(e, "the number of edges"));
     program_->out_target.push_back(target);
     program_->out_slot.push_back(slot);
-  }
-
-  // The weights of the out-edges as sums of products of (theta, 1).
-  void attach_terms() {
-    Program& p = *program_;
-    const auto one = static_cast<std::int32_t>(graph_.param_length);
-    p.more_begin.push_back(0);
-    for (const Index e : p.out_edge) {
-      const Index begin = graph_.coef_begin[at(e)], end = graph_.coef_begin[at(e) + 1];
-      const bool constant_first = graph_.constant[at(e)] != 0 || begin == end;
-      const Index next = constant_first ? begin : begin + 1;
-      p.out_coef.push_back(constant_first ? graph_.constant[at(e)] : graph_.coef_value[at(begin)]);
-      p.out_param.push_back(constant_first ? one : graph_.coef_param[at(begin)]);
-      for (Index c = next; c < end; ++c) {
-        p.more_coef.push_back(graph_.coef_value[at(c)]);
-        p.more_param.push_back(graph_.coef_param[at(c)]);
-      }
-      p.more_begin.push_back(narrow32(ssize(p.more_coef), "the number of coefficients"));
-    }
-    p.has_negative_coef = std::any_of(graph_.coef_value.begin(), graph_.coef_value.end(),
-                                      [](double c) { return c < 0; });
   }
 
   void attach_start() {

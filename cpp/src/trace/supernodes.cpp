@@ -1,8 +1,10 @@
 // Partition of the steps into fronts, and the slots and update lists that follow from it.
 //
-// 1. From the last step backwards, a step joins the front behind it when the joint dense front is
+// 1. The last steps become one dense front where that is predicted to be cheapest. From there
+//    backwards, a step joins the front behind it when the joint dense front is
 //    predicted to cost less than the two apart (relaxed supernodes; entries that are never filled
-//    are kept as zeros).
+//    are kept as zeros). Only steps that lead to where they are reached from join, see
+//    kernel/differences.h.
 // 2. Fronts get their slots in order of elimination.
 // 3. Each pair (lower step, exit or upper step) of a front is resolved to its slot.
 // Source: Liu, Ng, Peyton 1993 (supernodes); Ashcraft and Grimes 1989 (relaxation).
@@ -60,10 +62,34 @@ std::vector<std::int32_t> unite_behind(const std::vector<std::int32_t>& a,
   return all;
 }
 
+// The first step of the dense front at the end; n if there is none.
+Index begin_of_last(const ComponentTrace& trace) {
+  const Index n = trace.pattern.n();
+  double single_costs = 0, best_saving = 0;
+  Index best = n;
+  for (Index k = n - 1; k >= 0; --k) {
+    single_costs += predicted_cost(1, trace.upper_begin[at(k + 1)] - trace.upper_begin[at(k)],
+                                   trace.lower_begin[at(k + 1)] - trace.lower_begin[at(k)]);
+    const double saving = single_costs - predicted_cost(n - k, 0, 0);
+    if (n - k > 1 && saving > best_saving) {
+      best_saving = saving;
+      best = k;
+    }
+  }
+  return best;
+}
+
 // Fronts in order of elimination.
 std::vector<Front> partition(const ComponentTrace& trace) {
   std::vector<Front> fronts;  // last first
-  for (Index k = trace.pattern.n() - 1; k >= 0; --k) {
+  const Index n = trace.pattern.n(), last = begin_of_last(trace);
+  if (last < n) {
+    fronts.emplace_back();
+    fronts.back().first = last;
+    fronts.back().width = n - last;
+    fronts.back().cost = predicted_cost(n - last, 0, 0);
+  }
+  for (Index k = last - 1; k >= 0; --k) {
     Front step = single(trace, k);
     if (fronts.empty()) {
       fronts.push_back(std::move(step));
@@ -71,6 +97,10 @@ std::vector<Front> partition(const ComponentTrace& trace) {
     }
     Front& behind = fronts.back();
     const Index end = behind.first + behind.width;
+    if (end < n && (step.upper != step.lower || behind.upper != behind.lower)) {
+      fronts.push_back(std::move(step));
+      continue;
+    }
     Front joint;
     joint.first = k;
     joint.width = behind.width + 1;
@@ -137,6 +167,16 @@ void resolve_updates(ComponentCode& code) {
   }
 }
 
+void find_mirrors(ComponentCode& code) {
+  for (const Supernode& node : code.supernodes) {
+    for (Index j = 0; j < node.n_upper; ++j) {
+      const Index step = code.upper_step[at(node.upper_list + j)];
+      code.mirror.push_back(static_cast<std::int32_t>(
+          position_in(code.lower_step, node.lower_list, node.n_lower, step)));
+    }
+  }
+}
+
 void list_empty_slots(const ComponentTrace& trace, ComponentCode& code) {
   std::vector<std::int32_t> step_of(trace.order.size());
   for (Index k = 0; k < code.n; ++k) {
@@ -158,6 +198,17 @@ void list_empty_slots(const ComponentTrace& trace, ComponentCode& code) {
       code.empty_slot.push_back(static_cast<std::int32_t>(slot));
     }
   }
+}
+
+bool is_path(const ComponentCode& code) {
+  const auto meets_next_only = [&](const Supernode& node) {
+    const int next = node.first + 1 < code.n ? 1 : 0;
+    return node.width == 1 && node.n_upper == next && node.n_lower == next &&
+           (next == 0 || (code.upper_step[at(node.upper_list)] == node.first + 1 &&
+                          code.lower_step[at(node.lower_list)] == node.first + 1));
+  };
+  return code.n > 1 &&
+         std::all_of(code.supernodes.begin(), code.supernodes.end(), meets_next_only);
 }
 
 }  // namespace
@@ -194,7 +245,9 @@ ComponentCodePtr make_code(const ComponentTrace& trace) {
   code->n = trace.pattern.n();
   lay_out(partition(trace), *code);
   resolve_updates(*code);
+  find_mirrors(*code);
   list_empty_slots(trace, *code);
+  code->path = is_path(*code);
   return code;
 }
 
