@@ -95,11 +95,16 @@ bool machine_has(KernelKind kind) {
   return kind == KernelKind::baseline || kind == KernelKind::reference;
 }
 
-detail::Backend backend_of(KernelKind kind, bool has_levels) {
+// Elimination does the same operations in the same order, fused alike, on both wide instruction sets:
+// a few rows alone need not fill registers of 512 bits, and still get the same bits. Densities may
+// depend on their batch by rounding anyhow.
+constexpr Index kFewRows = 4;
+
+detail::Backend backend_of(KernelKind kind, bool has_levels, Index n_rows) {
   if (kind == KernelKind::automatic) {
-    kind = machine_has(KernelKind::avx512) ? KernelKind::avx512
-           : machine_has(KernelKind::avx2) ? KernelKind::avx2
-                                           : KernelKind::baseline;
+    kind = machine_has(KernelKind::avx512) && n_rows > kFewRows ? KernelKind::avx512
+           : machine_has(KernelKind::avx2)                      ? KernelKind::avx2
+                                                                : KernelKind::baseline;
   }
   check(machine_has(kind), "this machine does not have the instructions of the chosen kernel");
   switch (kind) {
@@ -159,7 +164,7 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
     own_status.resize(at(n_rows));
     status = own_status;
   }
-  const detail::Backend backend = backend_of(request.kernel, !request.levels.empty());
+  const detail::Backend backend = backend_of(request.kernel, !request.levels.empty(), n_rows);
   std::optional<detail::TransitionLayout> layout;
   if (is_density(request.quantity)) {
     layout = detail::make_transition_layout(program, swept(request.quantity));

@@ -9,8 +9,6 @@
 // Rewards are handled one at a time, so memory does not grow with their number.
 #pragma once
 
-#include <vector>
-
 #include "kernel/elimination.h"
 #include "phasic/evaluate.h"
 
@@ -27,11 +25,11 @@ class MomentChain {
     order_ = order;
     rhs_.resize(at(n_ * order));
     b_.resize(at(n_ * order));
-    x_.resize(at(n_places_ * order));
+    x_.assign(at(n_places_ * order), T(0.0));
     if (with_adjoint) {
       rhs_bar_.resize(at(n_ * order));
       x_bar_.resize(at(n_ * order));
-      solve_bar_.resize(at(n_places_));
+      solve_bar_.assign(at(n_places_), T(0.0));
     }
   }
 
@@ -136,7 +134,7 @@ class MomentChain {
   }
 
   Index n_ = 0, n_places_ = 0, order_ = 0;
-  std::vector<T> rhs_, b_, x_, rhs_bar_, x_bar_, solve_bar_;
+  detail::Scratch<T> rhs_, b_, x_, rhs_bar_, x_bar_, solve_bar_;
 };
 
 }  // namespace phasic::PHASIC_ISA

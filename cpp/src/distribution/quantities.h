@@ -1,8 +1,6 @@
 // The quantities that come from elimination, forward and reverse, for one lane block.
 #pragma once
 
-#include <vector>
-
 #include "distribution/moments.h"
 #include "kernel/elimination.h"
 #include "phasic/evaluate.h"
@@ -37,11 +35,11 @@ class EliminationQuantity {
       chain_.resize(program, 1, with_adjoint);
       b_.resize(at(n_));
       x_bar_.resize(with_adjoint ? at(n_) : 0);
-      rhs_bar_.resize(with_adjoint ? at(program.n_places) : 0);
+      rhs_bar_.assign(with_adjoint ? at(program.n_places) : 0, T(0.0));
     }
     if (with_adjoint) {
       z_bar_.resize(at(uses_solves(request) ? n_ : program.max_block_positions));
-      alpha_bar_.resize(at(program.n_places));
+      alpha_bar_.assign(at(program.n_places), T(0.0));
     }
   }
 
@@ -186,9 +184,8 @@ class EliminationQuantity {
   }
 
   void recompute(Elimination<T>& factor, const T* r) {
-    std::vector<T>& scratch = scratch_;
-    scratch.resize(at(request_->order));
-    chain_.forward(factor, discrete(), r, z_.data(), scratch.data());
+    scratch_.resize(at(request_->order));
+    chain_.forward(factor, discrete(), r, z_.data(), scratch_.data());
   }
 
   // c_ij = z . (ri xj), one solve for each j.
@@ -251,8 +248,8 @@ class EliminationQuantity {
   const Request* request_ = nullptr;
   Index n_ = 0, n_rewards_ = 1;
   MomentChain<T> chain_;
-  std::vector<T> y_, z_, b_, scratch_;
-  std::vector<T> alpha_bar_, z_bar_, x_bar_, rhs_bar_;
+  detail::Scratch<T> y_, z_, b_, scratch_;
+  detail::Scratch<T> alpha_bar_, z_bar_, x_bar_, rhs_bar_;
 };
 
 }  // namespace phasic::PHASIC_ISA

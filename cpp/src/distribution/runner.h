@@ -11,6 +11,7 @@
 #include "distribution/quantities.h"
 #include "distribution/row_check.h"
 #include "kernel/elimination.h"
+#include "kernel/scratch.h"
 
 namespace phasic::PHASIC_ISA {
 
@@ -88,8 +89,9 @@ class Runner {
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
     const Index n_rewards = std::max<Index>(request_.n_rewards, 1);
-    rewards_.assign(is_density(request_.quantity) ? 0 : at(n_rewards * program_.n_positions),
-                    T(1.0));
+    const bool uses_rewards = request_.n_rewards >= 0 || request_.order > 1 ||
+                              request_.quantity == Quantity::cross_moments;
+    rewards_.assign(uses_rewards ? at(n_rewards * program_.n_positions) : 0, T(1.0));
     times_.resize(at(request_.n_times));
     if (adjoint) {
       out_bar_.resize(out_.size());
@@ -145,7 +147,9 @@ class Runner {
       gather_part(job_.operands[next++], Part::times, -1);
     }
     check_.require_finite(theta_.data(), ssize(theta_));
-    check_.require_finite(rewards_.data(), ssize(rewards_));
+    if (request_.n_rewards >= 0) {
+      check_.require_finite(rewards_.data(), ssize(rewards_));
+    }
     check_.require_finite(times_.data(), ssize(times_));
     for (Index level = 0; level < ssize(request_.levels); ++level) {
       gather_part(job_.operands[next++], request_.levels[at(level)], static_cast<int>(level));
@@ -170,7 +174,7 @@ class Runner {
       }
       return;
     }
-    std::vector<T>& values = part == Part::theta ? theta_ : times_;
+    detail::Scratch<T>& values = part == Part::theta ? theta_ : times_;
     for (Index i = 0; i < ssize(values); ++i) {
       set(values[at(i)], operand, i, level);
     }
@@ -243,19 +247,19 @@ class Runner {
     }
     if (request_.gradient >= 0) {
       const bool by_theta = request_.gradient == static_cast<int>(Part::theta);
-      const Index size = by_theta ? ssize(theta_) : ssize(gradient_bar());
+      const Index size = by_theta ? ssize(theta_) : gradient_bar().size();
       for (Index m = 0; m < size; ++m) {  // theta_bar ends with an entry for the constant 1
-        finite = finite && std::isfinite(lane(top(gradient_bar()[at(m)]), i));
+        finite = finite && std::isfinite(lane(top(gradient_bar()[m]), i));
       }
     }
     return finite;
   }
 
-  [[nodiscard]] const std::vector<T>& gradient_bar() const {
+  [[nodiscard]] Span<const T> gradient_bar() const {
     const Part part = static_cast<Part>(request_.gradient);
-    return part == Part::theta     ? engine_.weights().theta_bar
-           : part == Part::rewards ? rewards_bar_
-                                   : times_bar_;
+    return part == Part::theta     ? Span<const T>(engine_.weights().theta_bar)
+           : part == Part::rewards ? Span<const T>(rewards_bar_)
+                                   : Span<const T>(times_bar_);
   }
 
   // Calls f(parameter) for each parameter with respect to which this row's derivative is infinite.
@@ -328,7 +332,7 @@ class Runner {
         write_rewards_gradient(result, base, i, size);
       } else {
         for (Index m = 0; m < size; ++m) {
-          detail::write(result, base + m, lane(top(gradient_bar()[at(m)]), i));
+          detail::write(result, base + m, lane(top(gradient_bar()[m]), i));
         }
         if (part == Part::theta) {
           for_infinite_parameters(i, [&](Index m) { detail::write(result, base + m, kNaN); });
@@ -357,8 +361,8 @@ class Runner {
   RowCheck<T> check_;
   Index first_row_ = 0, n_rows_ = 0;
   Index offset_[kLanes] = {};
-  std::vector<T> theta_, rewards_, times_, out_;
-  std::vector<T> rewards_bar_, times_bar_, out_bar_;
+  detail::Scratch<T> theta_, rewards_, times_, out_;
+  detail::Scratch<T> rewards_bar_, times_bar_, out_bar_;
 };
 
 template <class T>

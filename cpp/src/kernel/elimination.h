@@ -9,13 +9,12 @@
 // Source: Grassmann, Taksar, Heyman 1985 (Operations Research 33:1107); O'Cinneide 1993.
 #pragma once
 
-#include <vector>
-
 #include "kernel/block.h"
 #include "kernel/block_factor.h"
 #include "kernel/block_solve.h"
 #include "kernel/differences.h"
 #include "kernel/narrow_block.h"
+#include "kernel/scratch.h"
 #include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
@@ -175,9 +174,9 @@ class Elimination {
   Keep keep_ = Keep::all;
   bool with_adjoint_ = false;
   Index factored_ = -1;  // the block whose slots the buffer holds; of Keep::one_block
-  std::vector<T> slot_, inverse_;
-  std::vector<T> slot_bar_, pivot_bar_, scratch_;
-  std::vector<T> term_bar_;  // (outflow terms) of several solves
+  detail::Scratch<T> slot_, inverse_;
+  detail::Scratch<T> slot_bar_, pivot_bar_, scratch_;
+  detail::Scratch<T> term_bar_;  // (outflow terms) of several solves
 };
 
 }  // namespace phasic::PHASIC_ISA

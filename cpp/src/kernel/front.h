@@ -20,8 +20,8 @@ namespace phasic::PHASIC_ISA {
 template <class T>
 class FrontFactor {
  public:
-  static constexpr Index kGroup = TileShape<T>::columns;
-  static constexpr Index kPanel = 8 * kGroup;
+  static constexpr Index kGroup = 6;
+  static constexpr Index kPanel = 48;
 
   // slot: all slots of the component; inverse: (width) reciprocal pivots of this front.
   FrontFactor(const ComponentCode& code, const Supernode& node, T* slot, T* inverse)

@@ -39,8 +39,8 @@ class FrontDifferences {
   }
 
  private:
-  static constexpr Index kGroup = TileShape<T>::columns;
-  static constexpr Index kPanel = 8 * kGroup;
+  static constexpr Index kGroup = 6;
+  static constexpr Index kPanel = 48;
   static constexpr Index kDepth = 96;  // of one product: keeps its right operand in a core's cache
 
   // D (i0..i1, k0..k1) += D (i0..i1, j0..j1) times rows (k0..k1, j0..j1) transposed.

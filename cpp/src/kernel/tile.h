@@ -54,11 +54,13 @@ inline void multiply_tile(const A& a, const B& b, const C& c, Index i0, Index j0
   }
 }
 
-// Tile that fits the registers: 32 of 512 bits, 16 of 256 bits; duals have their parts in registers.
+// Tile that fits the registers: 32 of 512 bits (16 lanes take two each), 16 of 256 bits; duals have
+// their parts in registers.
 template <class T>
 struct TileShape {
-  static constexpr int rows = Traits<T>::levels > 0 || Traits<T>::lanes == 16 ? 2 : 4;
-  static constexpr int columns = Traits<T>::levels > 0 ? 2 : (Traits<T>::lanes == 8 ? 6 : Traits<T>::lanes == 16 ? 5 : 3);
+  static constexpr bool dual = Traits<T>::levels > 0;
+  static constexpr int rows = dual ? 2 : Traits<T>::lanes == 16 ? 3 : 4;
+  static constexpr int columns = dual ? 2 : Traits<T>::lanes == 8 ? 6 : 3;
 };
 
 template <int M, class T, class A, class B, class C>
