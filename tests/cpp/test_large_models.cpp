@@ -2,6 +2,7 @@
 // keeps them all; both must give the same. Values are checked by the identities of expectations.
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 #include "support/comparison.h"
@@ -132,5 +133,44 @@ BOOST_AUTO_TEST_CASE(time_scales_with_theta_along_the_gradient) {
     for (std::size_t k = 0; k < 3; ++k) {
       check_within(second.gradient[k], -2 * oracle::Quad(g[k]), first.value[0], 1e-12, "Hessian");
     }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_long_path_has_the_same_bits_streamed_and_kept) {
+  // Up at theta_0, down at theta_1, absorbed at the end: 16 lanes exceed what is kept, 4 do not.
+  constexpr std::int32_t kStates = 9000;
+  GraphBuilder builder(1);
+  for (std::int32_t v = 1; v <= kStates + 1; ++v) builder.add_vertex({&v, 1});
+  builder.add_edge(0, 1, 1.0);
+  const double up[] = {1, 0}, down[] = {0, 1};
+  for (std::int32_t v = 1; v <= kStates; ++v) {
+    builder.add_edge(v, v + 1, {up, 2});
+    if (v > 1) builder.add_edge(v, v - 1, {down, 2});
+  }
+  const ProgramPtr program = evaluation::program_of(builder.freeze());
+  Inputs inputs;
+  for (Index row = 0; row < kRows; ++row) {
+    inputs.theta.push_back(1.2 + 0.1 * static_cast<double>(row));
+    inputs.theta.push_back(1);
+  }
+  Request request;
+  request.gradient = 0;
+  std::vector<Outcome> outcomes;
+  for (const KernelKind kernel : {KernelKind::avx2, KernelKind::avx512}) {
+    const std::vector<KernelKind> all = evaluation::kernels();
+    if (std::find(all.begin(), all.end(), kernel) == all.end()) continue;
+    request.kernel = kernel;
+    outcomes.push_back(evaluation::run(*program, request, kRows, inputs));
+    for (Index row = 0; row < kRows; ++row) {
+      // E = n / (a - b) - b / (a - b)^2 (1 - (b / a)^n), the last power being 0 here.
+      const double a = inputs.theta[at(2 * row)], gap = a - 1, n = kStates;
+      check_close(outcomes.back().value[at(row)], n / gap - 1 / (gap * gap), 1e-12, "mean");
+      check_close(outcomes.back().gradient[at(2 * row)],
+                  -n / (gap * gap) + 2 / (gap * gap * gap), 1e-12, "by theta_0");
+    }
+  }
+  if (outcomes.size() == 2) {
+    BOOST_TEST(outcomes[0].value == outcomes[1].value);
+    BOOST_TEST(outcomes[0].gradient == outcomes[1].gradient);
   }
 }

@@ -274,6 +274,38 @@ BOOST_AUTO_TEST_CASE(results_do_not_depend_on_how_a_batch_is_split) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_few_rows_alone_have_the_bits_of_a_large_batch) {
+  // They take narrower lanes. Acyclic, one component, dense, stiff, everything, wide front, sparse.
+  std::mt19937 random(9);
+  for (const std::size_t i : {0, 1, 3, 8, 11, 12, 13}) {
+    const models::Family family = models::all_families()[i];
+    const ProgramPtr program = evaluation::program_of(models::random_model(family, 3));
+    constexpr Index kRows = 21;
+    Inputs inputs;
+    for (Index row = 0; row < kRows; ++row) {
+      const std::vector<double> theta = models::random_theta(family, random);
+      inputs.theta.insert(inputs.theta.end(), theta.begin(), theta.end());
+    }
+    Request request;
+    request.gradient = 0;
+    const Outcome whole = evaluation::run(*program, request, kRows, inputs);
+    for (const Index piece : {1, 3, 4, 5, 9}) {
+      Outcome joined;
+      for (Index first = 0; first < kRows; first += piece) {
+        const Index rows = std::min(piece, kRows - first);
+        Inputs part;
+        part.theta.assign(inputs.theta.begin() + first * family.n_params,
+                          inputs.theta.begin() + (first + rows) * family.n_params);
+        const Outcome some = evaluation::run(*program, request, rows, part);
+        joined.value.insert(joined.value.end(), some.value.begin(), some.value.end());
+        joined.gradient.insert(joined.gradient.end(), some.gradient.begin(), some.gradient.end());
+        joined.status.insert(joined.status.end(), some.status.begin(), some.status.end());
+      }
+      BOOST_TEST(same_bits(joined, whole), family.name << ", " << piece << " rows");
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(subnormal_operands_and_results_survive_a_flushed_caller) {
   // (1) -> (2) at 1, -> (3) at 1e-160; (3) -> (4) at 1e-155, -> (2) at 1: absorbed in (4): 1e-315.
   GraphBuilder builder(1);
