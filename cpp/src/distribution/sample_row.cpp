@@ -42,12 +42,13 @@ RowSampler::RowSampler(const Program& program, const SampleRequest& request)
                 return program.out_edge[at(a)] < program.out_edge[at(b)];
               });
   }
-  for (std::vector<double>* v : {&total_, &rhs_, &eliminated_, &solution_}) {
+  solution_.resize(at(program.n_places));
+  for (std::vector<double>* v : {&total_, &rhs_, &eliminated_}) {
     v->resize(at(program.n_positions));
   }
   is_trap_.resize(at(program.n_positions));
   if (conditioned_) {
-    ending_.resize(at(program.n_positions));
+    ending_.resize(at(program.n_places));
     is_given_.resize(at(program.graph->n_vertices()));
     for (const std::int32_t vertex : request.given) {
       if (vertex < 1 || vertex >= program.graph->n_vertices() ||
@@ -121,7 +122,9 @@ DrawStatus RowSampler::weigh(Span<const double> theta) {
   }
   for (Index k = 0; k < program_.n_positions; ++k) {
     const Index begin = program_.out_begin[at(k)], end = program_.out_begin[at(k + 1)];
-    elimination.weights.for_each(begin, end, [&](Index e, double w) { weight_[at(e)] = w; });
+    for (Index e = begin; e < end; ++e) {
+      weight_[at(e)] = elimination.weights.weight(e);
+    }
     double sum = 0;
     for (Index i = begin; i < end; ++i) {
       const double w = weight_[at(sorted_[at(i)])];
@@ -185,8 +188,9 @@ DrawStatus RowSampler::find_endings(Span<const std::int32_t> starts) {
   factor();
   for (Index k = 0; k < program_.n_positions; ++k) {
     double into = 0;
-    for (Index e = program_.absorbed_begin[at(k)]; e < program_.out_begin[at(k + 1)]; ++e) {
-      into += weight_[at(e)] * ending(program_.out_target[at(e)]);
+    for (Index e = program_.leaving_begin[at(k)]; e < program_.out_begin[at(k + 1)]; ++e) {
+      const std::int32_t target = program_.out_target[at(e)];
+      into += target < 0 ? weight_[at(e)] * ending(target) : 0;
     }
     rhs_[at(k)] = into;
   }

@@ -88,7 +88,7 @@ class RowSampler {
                                       // so that draws do not depend on the order of elimination
   std::vector<double> total_;   // (n_positions) rate of leaving
   std::vector<char> is_trap_;   // (n_positions)
-  std::vector<double> ending_;  // (n_positions), if conditioned
+  std::vector<double> ending_;  // (n_places), 0 behind the positions; if conditioned
   std::vector<char> is_given_;  // (n_vertices), if conditioned
   std::vector<double> rewards_, rhs_, eliminated_, solution_;
   std::vector<Candidate> candidates_;
