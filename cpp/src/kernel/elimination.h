@@ -155,8 +155,8 @@ class Elimination {
             first,
             slot_.data() + slots,
             inverse_.data() + positions,
-            slot_bar_.data() + slots,
-            pivot_bar_.data() + positions};
+            slot_bar_.empty() ? nullptr : slot_bar_.data() + slots,
+            pivot_bar_.empty() ? nullptr : pivot_bar_.data() + positions};
   }
 
   // The weight of an outflow term is multiplied by `there` at its other end and added to a sum whose
