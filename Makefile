@@ -9,6 +9,7 @@
 # Needs Python 3.11 or newer with venv, a C++17 compiler and make; the rest comes from PyPI.
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTEST_JOBS := --numprocesses $(JOBS) --dist worksteal
 FUZZ_SECONDS ?= 60
 
 VENV := .venv
@@ -32,12 +33,12 @@ ctest: $(VENV)/.test
 	$(BIN)/ctest --test-dir build/test --output-on-failure --no-tests=error --parallel $(JOBS)
 
 pytest: $(VENV)/.test ctest
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_JOBS)
 
 check: test extended fuzz jaxes asan tsan
 
 extended: $(VENV)/.test $(VENV)/.check
-	$(BIN)/python -m pytest -m extended
+	$(BIN)/python -m pytest $(PYTEST_JOBS) -m extended
 
 fuzz: $(VENV)/.test
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
@@ -68,7 +69,7 @@ define run_with_jax
 	build/jax-$(1)/bin/python -m pip --disable-pip-version-check install --upgrade \
 	  "$$(ls build/wheel/*.whl)[test]" $(2)
 	build/jax-$(1)/bin/python -c "import jax; print('JAX', jax.__version__)"
-	build/jax-$(1)/bin/python -m pytest
+	build/jax-$(1)/bin/python -m pytest $(PYTEST_JOBS)
 endef
 
 # Configures, builds and tests one preset of CMakePresets.json.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from case_ids import shown
 from phasic import Graph, callback
 
 States = npt.NDArray[np.int64]
@@ -230,7 +231,7 @@ def test_no_transitions_are_absorbing_states(result: Any) -> None:
         np.zeros((3, 3)),
         iter([]),
     ],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda v: shown(v)[:30],
 )
 def test_a_result_of_another_form_is_rejected(result: Any) -> None:
     whole = r"result for 2 states, the first \(7, 1\), is .*expected a 3-tuple of arrays"
@@ -256,7 +257,7 @@ def test_a_result_of_another_form_is_rejected(result: Any) -> None:
         np.array(["2020-01-01"] * 3, dtype="M8[D]"),
         np.int64(3),
     ],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda v: shown(v)[:30],
 )
 def test_a_field_that_is_no_array_of_numbers_is_rejected(field: int, value: Any) -> None:
     result = [ROWS, NEXT, WEIGHTS]
@@ -290,7 +291,7 @@ def test_a_masked_array_is_rejected() -> None:
         (2, np.ones((3, 0)), r"weights is .*shape \(3, 0\), .*or \(3, param_length\) for coef"),
         (2, np.ones((3, 2, 1)), r"weights is .*shape \(3, 2, 1\), .*expected the shape"),
     ],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda v: shown(v)[:30],
 )
 def test_a_field_of_a_wrong_shape_is_rejected(field: int, value: Any, message: str) -> None:
     result = [ROWS, NEXT, WEIGHTS]
@@ -319,7 +320,7 @@ def test_a_source_row_that_is_not_whole_is_rejected(value: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [2**31, -(2**31) - 1, 2**63 - 1, np.uint64(2**64 - 1), 1.5, np.nan, -np.inf, 2.0**31, 1e300],
-    ids=repr,
+    ids=shown,
 )
 def test_a_next_state_that_is_no_int32_is_rejected(value: Any) -> None:
     states = NEXT.astype(np.asarray(value).dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from case_ids import shown
 from phasic import Graph, callback
 from test_graph import NOT_WEIGHTS
 
@@ -118,7 +119,7 @@ def explore_result(result: Any) -> Graph:
         iter([]),
         set(),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_result_that_is_no_list_is_rejected(result: Any) -> None:
     with pytest.raises(
@@ -130,7 +131,7 @@ def test_a_result_that_is_no_list_is_rejected(result: Any) -> None:
 @pytest.mark.parametrize(
     "item",
     [None, 5, "ab", (), ([1, 2],), ([1, 2], 1.0, 2.0), [[1, 2], 1.0], {1: 2}, np.zeros(2)],
-    ids=repr,
+    ids=shown,
 )
 def test_an_item_that_is_no_pair_is_rejected(item: Any) -> None:
     with pytest.raises(ValueError, match=r"state \(7, 1\), item 1, is .*expected a 2-tuple"):
@@ -158,14 +159,14 @@ def test_an_item_that_is_no_pair_is_rejected(item: Any) -> None:
         np.ma.masked_array([1, 2], mask=[0, 1]),
         object(),
     ],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda v: shown(v)[:30],
 )
 def test_a_bad_next_state_is_rejected(state: Any) -> None:
     with pytest.raises(ValueError, match=r"state \(7, 1\), item 1: next_state is .*expected"):
         explore_result([([1, 2], 1.0), (state, 1.0)])
 
 
-@pytest.mark.parametrize(("weight", "message"), NOT_WEIGHTS, ids=repr)
+@pytest.mark.parametrize(("weight", "message"), NOT_WEIGHTS, ids=shown)
 def test_a_bad_weight_is_rejected(weight: Any, message: str) -> None:
     with pytest.raises(ValueError, match=r"state \(7, 1\), item 1.*" + message):
         explore_result([([1, 2], [1.0, 2.0]), ([1, 3], weight)])
@@ -196,7 +197,7 @@ def test_a_bad_weight_is_rejected(weight: Any, message: str) -> None:
         ([([1], float("inf"))], "ipv item 0: .*is inf"),
         ([([1], 0.5), ([2], 0.75)], "ipv: .*start weights sum to 1.25, expected at most 1"),
     ],
-    ids=lambda v: repr(v)[:40],
+    ids=lambda v: shown(v)[:40],
 )
 def test_a_bad_start_is_rejected_before_the_callback_runs(ipv: Any, message: str) -> None:
     def never(state: State) -> list[Any]:

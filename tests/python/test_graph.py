@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from case_ids import shown
 from phasic import Edge, Graph, Vertex
 
 
@@ -119,7 +120,7 @@ def test_numbers_of_many_kinds_are_weights(weight: Any, value: float) -> None:
     assert np.signbit(found) == np.False_
 
 
-@pytest.mark.parametrize("weights", [[1, 2], (1.0, np.float32(2)), np.array([1, 2])], ids=repr)
+@pytest.mark.parametrize("weights", [[1, 2], (1.0, np.float32(2)), np.array([1, 2])], ids=shown)
 def test_coefficients_of_many_kinds(weights: Any) -> None:
     graph = Graph(1)
     one = graph.find_or_create_vertex([1])
@@ -162,7 +163,7 @@ NOT_WEIGHTS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("weight", "message"), NOT_WEIGHTS, ids=repr)
+@pytest.mark.parametrize(("weight", "message"), NOT_WEIGHTS, ids=shown)
 def test_other_weights_are_rejected_and_change_nothing(weight: Any, message: str) -> None:
     graph = two_phases()
     text = graph.to_json()
@@ -231,7 +232,7 @@ def test_objects_that_offer_an_array_are_read() -> None:
         np.array(3),
         list(range(1000)),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_states_must_be_exact_int32_of_the_right_length(state: Any) -> None:
     graph = Graph(2)
@@ -255,7 +256,7 @@ def test_edges_into_the_start_and_between_graphs_are_rejected() -> None:
     assert same(graph, other)
 
 
-@pytest.mark.parametrize("length", [0, -1, 2.0, 1.5, "2", None, True, np.False_, [2]], ids=repr)
+@pytest.mark.parametrize("length", [0, -1, 2.0, 1.5, "2", None, True, np.False_, [2]], ids=shown)
 def test_state_length_is_a_positive_int(length: Any) -> None:
     with pytest.raises(ValueError, match=r"state_length is .*, expected"):
         Graph(length)

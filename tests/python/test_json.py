@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from case_ids import shown
 from phasic import Graph
 from test_serialize import assert_same, small
 
@@ -43,7 +44,7 @@ def test_equal_graphs_give_equal_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, 5, 1.5, [], {}, bytearray(b"{}"), memoryview(b"{}")], ids=repr
+    "text", [None, 5, 1.5, [], {}, bytearray(b"{}"), memoryview(b"{}")], ids=shown
 )
 def test_text_is_str_or_bytes(text: Any) -> None:
     with pytest.raises(ValueError, match=r"the JSON text is .*, expected str or bytes"):
