@@ -125,7 +125,7 @@ class Weights {
     }
   }
 
-  // Adds what start_bar and combinations say about theta. Call last.
+  // Adds what start_bar and combinations say about theta. Call last, once for each start_bar.
   void finish_adjoint() {
     const Program& p = *program_;
     const Graph& g = *p.graph;
@@ -136,7 +136,9 @@ class Weights {
       }
     }
     for (Index c = 0; c < p.n_combinations(); ++c) {
-      const T bar = theta_bar[at(g.param_length + 1 + c)];
+      T& combined = theta_bar[at(g.param_length + 1 + c)];
+      const T bar = combined;
+      combined = T(0.0);
       for (Index i = p.combination_begin[at(c)]; i < p.combination_begin[at(c + 1)]; ++i) {
         theta_bar[at(p.combination_param[at(i)])] += T(p.combination_coef[at(i)]) * bar;
       }
