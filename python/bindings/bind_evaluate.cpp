@@ -37,6 +37,12 @@ constexpr std::pair<const char*, KernelKind> kKernels[] = {
     {"baseline", KernelKind::baseline}, {"avx2", KernelKind::avx2}, {"avx512", KernelKind::avx512},
 };
 
+constexpr std::pair<const char*, DensityMethod> kMethods[] = {
+    {"auto", DensityMethod::automatic},
+    {"uniformization", DensityMethod::uniformization},
+    {"squaring", DensityMethod::squaring},
+};
+
 template <class Table>
 auto look_up(const Table& table, const std::string& name, const char* what) {
   std::string known;
@@ -94,11 +100,12 @@ py::tuple evaluate_for_python(const PyTrace& trace, const std::string& quantity,
                               const std::vector<int>& levels, const std::vector<Array>& tangents,
                               const std::optional<Array>& cotangent, int gradient, bool value,
                               double truncation, double max_operations, int threads,
-                              const std::string& kernel) {
+                              const std::string& kernel, const std::string& density) {
   const Program& program = *trace.program();
   Request request;
   request.quantity = look_up(kQuantities, quantity, "quantity");
   request.kernel = look_up(kKernels, kernel, "kernel");
+  request.density = look_up(kMethods, density, "density");
   request.order = order;
   request.n_rewards = rewards ? n_rewards : -1;
   request.gradient = gradient;
@@ -130,13 +137,15 @@ py::tuple evaluate_for_python(const PyTrace& trace, const std::string& quantity,
 
 std::string explain_for_python(const PyTrace& trace, const std::string& quantity, int status,
                                const Array& theta, const std::optional<Array>& rewards,
-                               const std::optional<Array>& times, double max_operations) {
+                               const std::optional<Array>& times, double max_operations,
+                               const std::string& density) {
   const auto view = [](const std::optional<Array>& array) {
     return array ? Span<const double>(array->data(), array->size()) : Span<const double>();
   };
   Request request;
   request.quantity = look_up(kQuantities, quantity, "quantity");
   request.max_operations = max_operations;
+  request.density = look_up(kMethods, density, "density");
   const Program& program = *trace.program();
   if (theta.size() != program.graph->param_length) {
     fail("theta has " + std::to_string(theta.size()) + " entries but the model has " +
@@ -144,6 +153,36 @@ std::string explain_for_python(const PyTrace& trace, const std::string& quantity
   }
   return explain(program, request, static_cast<RowStatus>(status), view(theta), view(rewards),
                  view(times));
+}
+
+// (method, steps, operations, within budget) of every row of theta (rows, n) and times (rows, n).
+py::list plans_for_python(const PyTrace& trace, const std::string& quantity, const Array& theta,
+                          const Array& times, const std::vector<int>& levels, int gradient,
+                          double max_operations, const std::string& density) {
+  Request request;
+  request.quantity = look_up(kQuantities, quantity, "quantity");
+  request.density = look_up(kMethods, density, "density");
+  request.max_operations = max_operations;
+  request.gradient = gradient;
+  for (const int level : levels) {
+    request.levels.push_back(static_cast<Part>(level));
+  }
+  const Index n_rows = theta.shape(0);
+  request.n_times = operand_of(times, n_rows, "times").size;
+  const auto row = [](const Array& array, Index i) {
+    const Index size = array.shape(1);
+    return Span<const double>(array.data() + (array.shape(0) == 1 ? 0 : i * size), size);
+  };
+  py::list plans;
+  for (Index i = 0; i < n_rows; ++i) {
+    const DensityPlan plan = density_plan(*trace.program(), request, row(theta, i), row(times, i));
+    for (const auto& [name, method] : kMethods) {
+      if (method == plan.method) {
+        plans.append(py::make_tuple(name, plan.steps, plan.operations, plan.within_budget));
+      }
+    }
+  }
+  return plans;
 }
 
 py::tuple eliminated_for_python(const PyTrace& trace, const Array& theta) {
@@ -176,10 +215,15 @@ void bind_evaluate(py::module_& module) {
              py::arg("cotangent") = py::none(), py::arg("gradient") = -1, py::arg("value") = true,
              py::arg("truncation") = defaults.truncation,
              py::arg("max_operations") = defaults.max_operations, py::arg("threads") = 0,
-             py::arg("kernel") = "auto");
+             py::arg("kernel") = "auto", py::arg("density") = "auto");
   module.def("explain", &explain_for_python, py::arg("trace"), py::arg("quantity"),
              py::arg("status"), py::arg("theta"), py::arg("rewards") = py::none(),
-             py::arg("times") = py::none(), py::arg("max_operations") = defaults.max_operations);
+             py::arg("times") = py::none(), py::arg("max_operations") = defaults.max_operations,
+             py::arg("density") = "auto");
+  module.def("density_plans", &plans_for_python, py::arg("trace"), py::arg("quantity"),
+             py::arg("theta"), py::arg("times"), py::kw_only(),
+             py::arg("levels") = std::vector<int>(), py::arg("gradient") = -1,
+             py::arg("max_operations") = defaults.max_operations, py::arg("density") = "auto");
   module.def("eliminated_graph", &eliminated_for_python, py::arg("trace"), py::arg("theta"));
   module.def("expected_rewards", &expected_rewards_for_python, py::arg("trace"), py::arg("theta"),
              py::arg("rewards"));

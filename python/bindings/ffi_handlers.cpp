@@ -41,7 +41,7 @@ ffi::Error evaluate_handler(ffi::RemainingArgs args, ffi::RemainingRets rets,
                             std::string_view digest, std::int64_t quantity, std::int64_t order,
                             std::int64_t n_rewards, std::string_view levels, std::int64_t value,
                             std::int64_t gradient, double truncation, double max_operations,
-                            std::int64_t threads, std::int64_t kernel) {
+                            std::int64_t threads, std::int64_t kernel, std::int64_t density) {
   const ProgramPtr program = ProgramRegistry::instance().find(std::string(digest));
   if (program == nullptr) {
     return no_program(std::string(digest));
@@ -53,6 +53,7 @@ ffi::Error evaluate_handler(ffi::RemainingArgs args, ffi::RemainingRets rets,
     request.max_operations = max_operations;
     request.threads = static_cast<int>(threads);
     request.kernel = static_cast<KernelKind>(kernel);
+    request.density = static_cast<DensityMethod>(density);
     auto first = rets.get<ffi::AnyBuffer>(0).value();
     const auto dims = first->dimensions();
     const std::vector<Index> batch(dims.begin(), dims.end() - 1);
@@ -143,7 +144,8 @@ XLA_FFI_DEFINE_HANDLER(evaluate_target, evaluate_handler,
                            .Attr<double>("truncation")
                            .Attr<double>("max_operations")
                            .Attr<std::int64_t>("threads")
-                           .Attr<std::int64_t>("kernel"));
+                           .Attr<std::int64_t>("kernel")
+                           .Attr<std::int64_t>("density"));
 
 XLA_FFI_DEFINE_HANDLER(record_target, record_handler,
                        ffi::Ffi::Bind()

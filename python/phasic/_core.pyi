@@ -166,6 +166,7 @@ def evaluate(
     max_operations: float = ...,
     threads: int = 0,
     kernel: str = "auto",
+    density: str = "auto",
 ) -> tuple[
     npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None, npt.NDArray[np.uint8]
 ]: ...
@@ -177,7 +178,19 @@ def explain(
     rewards: npt.ArrayLike | None = None,
     times: npt.ArrayLike | None = None,
     max_operations: float = ...,
+    density: str = "auto",
 ) -> str: ...
+def density_plans(
+    trace: Trace,
+    quantity: str,
+    theta: npt.ArrayLike,
+    times: npt.ArrayLike,
+    *,
+    levels: Sequence[int] = (),
+    gradient: int = -1,
+    max_operations: float = ...,
+    density: str = "auto",
+) -> list[tuple[str, float, float, bool]]: ...
 def output_size(
     trace: Trace, quantity: str, order: int = 1, n_rewards: int = -1, n_times: int = 0
 ) -> int: ...

@@ -54,6 +54,7 @@ class Evaluator:
     ) -> jax.Array:
         """Return a quantity by name; see `phasic.PhaseType` for shapes and errors."""
         trace = self.program.trace
+        self._require_method(name)
         if self._weights is not None:
             theta = self._weights(theta)
         arguments = prepare(
@@ -92,6 +93,16 @@ class Evaluator:
         run.__name__ = f"phasic_{name}"
         return self._compiled.setdefault(key, jax.jit(run))
 
+    def _require_method(self, name: str) -> None:
+        if self.program.options.density != "squaring":
+            return
+        if name == "hazard" or (name == "logpdf" and self.program.trace.is_discrete):
+            found = "logpmf" if name == "logpdf" else name
+            raise ValueError(
+                f'{found} cannot be computed with density="squaring": '
+                'use "auto" or "uniformization"'
+            )
+
     def _raise_for_bad_rows(self, name: str, arguments: Arguments, order: int) -> None:
         """Raise for the first row with a fault; return if there is none (rounding to float32)."""
         call = Call(self.program, arguments.form, arguments.operands)
@@ -127,6 +138,7 @@ class Evaluator:
             status,
             **parts,
             max_operations=self.program.options.max_operations,
+            density=self.program.options.density,
         )
         if place:
             text += f" (row {', '.join(str(int(i)) for i in place)} of the batch)"
@@ -155,6 +167,7 @@ def _native_options(program: Program) -> dict[str, Any]:
         "max_operations": options.max_operations,
         "threads": program.threads,
         "kernel": options.kernel,
+        "density": options.density,
     }
 
 

@@ -15,6 +15,9 @@ RECORD_MAX_OPERATIONS = 5e9
 KERNELS = ("auto", "reference", "baseline", "avx2", "avx512")
 """Kernel names in the order of the native enumeration."""
 
+DENSITY_METHODS = ("auto", "uniformization", "squaring")
+"""How densities are evaluated, in the order of the native enumeration."""
+
 _THREADS_VARIABLE = "PHASIC_NUM_THREADS"
 
 
@@ -55,12 +58,19 @@ class EvaluationOptions:
         with a ``BudgetError`` (NaN when traced).
     kernel : str
         One of ``auto``, ``reference``, ``baseline``, ``avx2``, ``avx512``.
+    density : str
+        ``uniformization``: one sweep, whose cost and rounding grow with rate times t.
+        ``squaring``: transition matrices of doubled steps; cost n^3 times the logarithm of rate
+        times t, accurate at any stiffness. ``auto`` takes squaring where it is predicted to cost a
+        quarter, or where uniformisation alone exceeds ``max_operations``, for each parameter
+        vector by itself; `PhaseType.density_plan` tells which. The hazard is by uniformisation.
     """
 
     threads: int | None = None
     truncation: float = 1e-14
     max_operations: float = 2e10
     kernel: str = "auto"
+    density: str = "auto"
 
     def __post_init__(self) -> None:
         thread_count(self.threads)
@@ -70,6 +80,16 @@ class EvaluationOptions:
             raise ValueError(f"max_operations is {self.max_operations!r}, expected a number > 0")
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel is {self.kernel!r}, expected one of {', '.join(KERNELS)}")
+        if self.density not in DENSITY_METHODS:
+            raise ValueError(
+                f"density is {self.density!r}, expected one of {', '.join(DENSITY_METHODS)}"
+            )
 
 
-__all__ = ["KERNELS", "RECORD_MAX_OPERATIONS", "EvaluationOptions", "thread_count"]
+__all__ = [
+    "DENSITY_METHODS",
+    "KERNELS",
+    "RECORD_MAX_OPERATIONS",
+    "EvaluationOptions",
+    "thread_count",
+]

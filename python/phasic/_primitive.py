@@ -38,7 +38,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from phasic import _core
 from phasic._errors import InternalError
 from phasic._jax_runtime import register_targets
-from phasic._options import KERNELS, EvaluationOptions, thread_count
+from phasic._options import DENSITY_METHODS, KERNELS, EvaluationOptions, thread_count
 
 MAX_LEVELS = 2
 
@@ -259,6 +259,7 @@ def _lower_cpu(
         max_operations=np.float64(program.options.max_operations),
         threads=np.int64(program.threads),
         kernel=np.int64(KERNELS.index(program.options.kernel)),
+        density=np.int64(DENSITY_METHODS.index(program.options.density)),
     )
 
 

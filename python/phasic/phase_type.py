@@ -19,6 +19,7 @@ from phasic import _core
 from phasic._arguments import checked_order
 from phasic._cache import CacheLike
 from phasic._composed import Composed
+from phasic._density_plan import DensityPlan, density_plan
 from phasic._derived import Terms
 from phasic._evaluator import Evaluator
 from phasic._graphs import check_program, native_graph
@@ -58,7 +59,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
     threads : int, optional
         Native threads of one evaluation; takes precedence over ``options.threads``.
     options : EvaluationOptions, optional
-        Threads, truncation error, work budget and kernel.
+        Threads, truncation error, work budget, kernel and density method.
     executor : concurrent.futures.Executor, optional
         Records missing traces in the place of a strategy.
     weight_mode : str
@@ -420,6 +421,31 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         in transient vertices. Absorbing ones hold 0, as in `expected_sojourn`, which is its limit.
         """
         return self._at("accumulated_occupancy", theta, t)
+
+    def density_plan(
+        self, theta: Any, t: Any, quantity: str = "pdf", *, gradient: bool = False
+    ) -> DensityPlan:
+        """Return how a density quantity is evaluated at one parameter vector, and its cost.
+
+        Each row of a batch is planned like this, by itself; ``options.density`` overrides it.
+
+        Parameters
+        ----------
+        theta : array_like, shape (param_length,)
+            Parameters; None when the model has none.
+        t : array_like, scalar or shape (n_t,)
+            All times of the call.
+        quantity : str
+            Name of the method that will be called; for ``hazard`` those of pdf and sf apply.
+        gradient : bool
+            Whether the gradient in theta will be asked for as well.
+
+        Raises
+        ------
+        ValueError
+            If a shape, a time or the quantity is not as stated.
+        """
+        return density_plan(self._trace, self._options, theta, t, quantity, gradient=gradient)
 
     def _at(self, name: str, theta: Any, t: Any) -> jax.Array:
         if t is None:

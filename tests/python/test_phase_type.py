@@ -326,7 +326,7 @@ def test_bad_orders(k: Any, error: type[Exception]) -> None:
 
 
 def test_a_budget_is_an_error_with_numbers() -> None:
-    options = phasic.EvaluationOptions(max_operations=1e4)
+    options = phasic.EvaluationOptions(max_operations=1e4, density="uniformization")
     d = phasic.PhaseType(model().graph, options=options)
     with pytest.raises(phasic.BudgetError, match="exceeds max_operations = 10000"):
         d.pdf(THETA, 1e9)

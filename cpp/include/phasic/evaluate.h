@@ -39,6 +39,9 @@ inline constexpr int kMaxLevels = 2;  // derivative orders: value + 2, gradient 
 
 enum class KernelKind : int { automatic = 0, reference = 1, baseline = 2, avx2 = 3, avx512 = 4 };
 
+// How densities are evaluated. Automatic takes what is predicted to be cheaper, row by row.
+enum class DensityMethod : int { automatic = 0, uniformization = 1, squaring = 2 };
+
 struct Request {
   Quantity quantity = Quantity::moments;
   Index order = 1;       // moments only
@@ -49,6 +52,7 @@ struct Request {
   int gradient = -1;         // Part to write the gradient for, or -1. Value and gradient together
                              // need levels.empty() and output_size == 1 (ct is then 1)
   double truncation = 1e-14; // relative truncation of Poisson sums
+  DensityMethod density = DensityMethod::automatic;
   double max_operations = 2e10;  // predicted density work of one parameter vector; else Error{budget}
   int threads = 0;           // 0: as many as the machine has; the caller always works too
   KernelKind kernel = KernelKind::automatic;
@@ -92,6 +96,17 @@ enum class RowStatus : std::uint8_t {
 void evaluate(const Program& program, const Request& request, Span<const Index> batch_shape,
               Span<const Operand> operands, Span<const Result> results,
               Span<RowStatus> status = {});
+
+// What one parameter vector and its times would be evaluated by, and the predicted cost.
+struct DensityPlan {
+  DensityMethod method = DensityMethod::uniformization;
+  double steps = 0;       // matrix-vector steps of the sweep, or squarings
+  double operations = 0;  // multiply-adds
+  bool within_budget = true;
+};
+// theta: (param_length), times: (n_times); the request is for a density quantity.
+[[nodiscard]] DensityPlan density_plan(const Program& program, const Request& request,
+                                       Span<const double> theta, Span<const double> times);
 
 // The full sentence for a row that failed: what was expected, found, where (states), what to do.
 [[nodiscard]] std::string explain(const Program& program, const Request& request, RowStatus status,

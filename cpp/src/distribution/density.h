@@ -1,16 +1,20 @@
-// The quantities that come from uniformisation, forward and reverse, for one lane block.
+// The density quantities of one lane block, forward and reverse.
 //
-// 1. Lanes that cannot be evaluated (bad times, too much predicted work) are marked in the row check
-//    and given zero rates, so that the sweep stays finite and short.
-// 2. One sweep gives out * 2^exponent; logarithms are taken of the scaled number, so they stay finite
+// 1. Every lane has a plan of its own (density_plan.h): the sweep of uniformisation, which serves all
+//    its lanes at once, or squaring, one lane after the other.
+// 2. Lanes that cannot be evaluated (bad times, too much predicted work) are marked in the row check;
+//    they and the squared ones have zero rates in the sweep, so that it stays finite and short.
+// 3. Both give out * 2^exponent; logarithms are taken of the scaled number, so they stay finite
 //    where the value itself underflows.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "distribution/row_check.h"
+#include "distribution/squared_rows.h"
 #include "distribution/uniformization.h"
 #include "kernel/weights.h"
 #include "phasic/evaluate.h"
@@ -43,6 +47,8 @@ class DensityQuantity {
     request_ = &request;
     layout_ = &layout;
     sweep_.prepare(layout);
+    sizes_ = phasic::detail::density_sizes(program, request);
+    squared_rows_.resize(program, request, layout, output_size(program, request));
     edge_.resize(program.out_edge.size());
     start_.resize(program.start_edge.size());
     exponent_.assign(layout.by_vertex() ? 0 : at(request.n_times), Base(0.0));
@@ -66,22 +72,18 @@ class DensityQuantity {
     }
     std::copy(weights.start.begin(), weights.start.end(), start_.begin());
     check_times(check, times);
-    check_budget(check, times);
+    plan(check, times);
+    std::fill(out.begin(), out.end(), T(0.0));
+    std::fill(exponent_.begin(), exponent_.end(), Base(0.0));
+    if (has(Share::swept)) {
+      sweep(times, out);
+    }
     for (int i = 0; i < kLanes; ++i) {
-      if (check.status[i] != RowStatus::ok) {
-        silence(times, i);
+      if (share_[i] == Share::squared &&
+          !squared_rows_.run(i, edge_, start_, times, out, exponent_)) {
+        check.status[i] = RowStatus::out_of_range;
       }
     }
-    UniformizationInput<T> input;
-    input.edge = edge_;
-    input.start = start_;
-    input.times = times;
-    input.truncation = request_->truncation;
-    input.time_levels = static_cast<int>(
-        std::count(request_->levels.begin(), request_->levels.end(), Part::times));
-    input.keep_edges = request_->gradient == static_cast<int>(Part::theta);
-    input.keep_times = request_->gradient == static_cast<int>(Part::times);
-    sweep_.forward(input, out, exponent_);
     mantissa_.assign(out.begin(), out.end());
   }
   [[nodiscard]] const std::vector<Base>& exponent() const { return exponent_; }
@@ -96,18 +98,15 @@ class DensityQuantity {
     }
     reverse_scaled(weights, mantissa_bar_, times_bar);
   }
-  // The same from cotangents of what forward_scaled() gave.
-  void reverse_scaled(Weights<T>& weights, Span<const T> mantissa_bar, Span<T> times_bar) {
-    std::fill(edge_bar_.begin(), edge_bar_.end(), T(0.0));
-    std::fill(start_bar_.begin(), start_bar_.end(), T(0.0));
-    const bool times = request_->gradient == static_cast<int>(Part::times);
-    sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
-    for (Index e = 0; e < ssize(edge_bar_); ++e) {
-      weights.add_weight_adjoint(e, edge_bar_[at(e)]);
+  // The same from cotangents of what forward_scaled() gave; clears those that are not the sweep's.
+  void reverse_scaled(Weights<T>& weights, Span<T> mantissa_bar, Span<T> times_bar) {
+    for (int i = 0; i < kLanes; ++i) {
+      if (share_[i] == Share::squared) {
+        squared_rows_.add_gradient(i, mantissa_bar, weights.theta_bar, times_bar);
+      }
     }
-    if (!start_bar_.empty()) {
-      std::copy(start_bar_.begin(), start_bar_.end(), weights.start_bar.begin());
-      weights.finish_adjoint();
+    if (has(Share::swept)) {
+      reverse_sweep(weights, mantissa_bar, times_bar);
     }
   }
 
@@ -150,8 +149,14 @@ class DensityQuantity {
     }
   }
 
-  void check_budget(RowCheck<T>& check, Span<const T> times) const {
-    Base rate(0.0), latest(0.0);
+  // Who evaluates a lane: the sweep, squaring, or nobody (a row with a fault, a copy of another).
+  enum class Share { nobody, swept, squared };
+  [[nodiscard]] bool has(Share share) const {
+    return std::find(share_, share_ + kLanes, share) != share_ + kLanes;
+  }
+
+  void plan(RowCheck<T>& check, Span<const T> times) {
+    Base rate(0.0);
     for (Index k = 0; k < program_->n_positions; ++k) {
       Base sum(0.0);
       for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
@@ -159,38 +164,83 @@ class DensityQuantity {
       }
       rate = elementwise_max(rate, sum);
     }
-    for (const T& t : times) {
-      latest = elementwise_max(latest, primal(t));
-    }
     for (int i = 0; i < kLanes; ++i) {
-      const double work = phasic::detail::predicted_operations(
-          *program_, layout_->quantity, lane(rate, i), lane(latest, i), request_->n_times);
-      if (check.status[i] == RowStatus::ok && !(work <= request_->max_operations)) {
+      share_[i] = Share::nobody;
+      if (check.status[i] != RowStatus::ok || i >= check.n_rows) {
+        continue;
+      }
+      double longest = 0, shortest = std::numeric_limits<double>::infinity();
+      for (const T& t : times) {
+        const double x = lane(primal(t), i);
+        longest = std::max(longest, x);
+        shortest = x > 0 ? std::min(shortest, x) : shortest;
+      }
+      const DensityPlan plan = phasic::detail::plan_density(*program_, *request_, sizes_,
+                                                            lane(rate, i), longest, shortest);
+      if (!plan.within_budget) {
         check.status[i] = RowStatus::over_budget;
+      } else {
+        share_[i] = plan.method == DensityMethod::squaring ? Share::squared : Share::swept;
       }
     }
   }
 
-  // Gives lane i zero rates, starts and times.
-  void silence(Span<T> times, int i) {
-    const T zero(0.0);
-    for (T& w : edge_) {
-      copy_lane(w, zero, i);
+  // Lanes that are not the sweep's get zero rates, starts and times, so that it stays short.
+  void sweep(Span<const T> times, Span<T> out) {
+    swept_edge_ = edge_;
+    swept_start_ = start_;
+    swept_times_.assign(times.begin(), times.end());
+    for (int i = 0; i < kLanes; ++i) {
+      for (std::vector<T>* x : {&swept_edge_, &swept_start_, &swept_times_}) {
+        for (T& value : *x) {
+          if (share_[i] != Share::swept) {
+            copy_lane(value, T(0.0), i);
+          }
+        }
+      }
     }
-    for (T& w : start_) {
-      copy_lane(w, zero, i);
+    UniformizationInput<T> input;
+    input.edge = swept_edge_;
+    input.start = swept_start_;
+    input.times = swept_times_;
+    input.truncation = request_->truncation;
+    input.time_levels = static_cast<int>(
+        std::count(request_->levels.begin(), request_->levels.end(), Part::times));
+    input.keep_edges = request_->gradient == static_cast<int>(Part::theta);
+    input.keep_times = request_->gradient == static_cast<int>(Part::times);
+    sweep_.forward(input, out, exponent_);
+  }
+
+  void reverse_sweep(Weights<T>& weights, Span<T> mantissa_bar, Span<T> times_bar) {
+    for (int i = 0; i < kLanes; ++i) {
+      for (T& bar : mantissa_bar) {
+        if (share_[i] != Share::swept) {
+          copy_lane(bar, T(0.0), i);
+        }
+      }
     }
-    for (T& t : times) {
-      copy_lane(t, zero, i);
+    std::fill(edge_bar_.begin(), edge_bar_.end(), T(0.0));
+    std::fill(start_bar_.begin(), start_bar_.end(), T(0.0));
+    const bool times = request_->gradient == static_cast<int>(Part::times);
+    sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
+    for (Index e = 0; e < ssize(edge_bar_); ++e) {
+      weights.add_weight_adjoint(e, edge_bar_[at(e)]);
+    }
+    if (!start_bar_.empty()) {
+      std::copy(start_bar_.begin(), start_bar_.end(), weights.start_bar.begin());
+      weights.finish_adjoint();
     }
   }
 
   const Program* program_ = nullptr;
   const Request* request_ = nullptr;
   const TransitionLayout* layout_ = nullptr;
+  phasic::detail::DensitySizes sizes_;
+  Share share_[kLanes] = {};
   Uniformization<T> sweep_;
+  SquaredRows<T> squared_rows_;
   std::vector<Base> exponent_;
-  std::vector<T> edge_, start_, mantissa_;
+  std::vector<T> edge_, start_, mantissa_, swept_edge_, swept_start_, swept_times_;
   std::vector<T> edge_bar_, start_bar_, mantissa_bar_;
 };
 

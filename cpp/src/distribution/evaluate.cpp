@@ -45,6 +45,12 @@ void check_request(const Program& program, const Request& request, Index n_batch
   check(request.order >= 1, "order is " + std::to_string(request.order) + ", expected at least 1");
   check(request.quantity == Quantity::moments || request.order == 1,
         "only moments have an order above 1");
+  check(request.density != DensityMethod::squaring || !program.graph->discrete ||
+            request.quantity != Quantity::logpdf,
+        "density='squaring' does not give logarithms of a discrete model's probabilities, which may "
+        "be exact zeros; use 'auto' or 'uniformization'");
+  check(request.density != DensityMethod::squaring || request.quantity != Quantity::hazard,
+        "density='squaring' does not give the hazard; use 'auto' or 'uniformization'");
   check(request.n_rewards == -1 || (request.n_rewards >= 1 && uses_rewards(request.quantity)),
         "n_rewards is " + std::to_string(request.n_rewards) + " for this quantity");
   check(is_density(request.quantity) == (request.n_times > 0), "n_times does not fit the quantity");

@@ -163,6 +163,18 @@ std::string bad_time(const Graph& graph, Span<const double> times) {
   return {};
 }
 
+std::string over_budget(const Program& program, Request request, Span<const double> theta,
+                        Span<const double> times) {
+  request.n_times = times.size();
+  const DensityPlan plan = density_plan(program, request, theta, times);
+  const bool squaring = plan.method == DensityMethod::squaring;
+  return "the predicted work, " + number(plan.operations) + " multiply-adds or more for one "
+         "parameter vector by " + (squaring ? "squaring" : "uniformization") +
+         ", exceeds max_operations = " + number(request.max_operations) +
+         (squaring ? " or the matrices exceed 2 GB" : ": the largest rate times the largest t is too large") +
+         "; shorten t, raise max_operations, or choose another density method in the options";
+}
+
 }  // namespace
 
 std::string explain(const Program& program, const Request& request, RowStatus status,
@@ -194,11 +206,13 @@ std::string explain(const Program& program, const Request& request, RowStatus st
     case RowStatus::out_of_range:
       return "the result leaves the range of double precision at this theta: rates or rewards are "
              "too far apart (total rates must stay between 1e-290 and 1e290 and results below "
-             "1.8e308); rescale the unit of time or of the rewards";
+             "1.8e308); rescale the unit of time or of the rewards" +
+             std::string(request.quantity == Quantity::logpdf
+                             ? ". Squaring cannot give logarithms of densities below 1e-280 times "
+                               "the largest exit rate at small t; density=\"uniformization\" can"
+                             : "");
     case RowStatus::over_budget:
-      return "the predicted work exceeds max_operations = " + number(request.max_operations) +
-             " for one parameter vector: the largest rate times the largest t is too large for "
-             "uniformisation; shorten t, or raise max_operations";
+      return over_budget(program, request, theta, times);
   }
   if (text.empty()) {
     throw Error(ErrorCode::internal, "explain() found no fault for the reported row status");

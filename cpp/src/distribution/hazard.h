@@ -16,7 +16,9 @@ class HazardQuantity {
   using Base = typename Traits<T>::Base;
 
   void resize(const Program& program, const Request& request, const TransitionLayout& layout) {
-    density_request_ = survival_request_ = request;
+    density_request_ = request;
+    density_request_.density = DensityMethod::uniformization;  // quotients need its far tails
+    survival_request_ = density_request_;
     density_request_.quantity = Quantity::pdf;
     survival_request_.quantity = Quantity::sf;
     survival_layout_ = layout;

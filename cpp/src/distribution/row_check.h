@@ -21,8 +21,10 @@ class RowCheck {
   static constexpr int kLanes = Traits<T>::lanes;
 
   RowStatus status[kLanes];
+  Index n_rows = kLanes;  // lanes past it repeat the last row
 
-  void begin() {
+  void begin(Index rows = kLanes) {
+    n_rows = rows;
     std::fill(status, status + kLanes, RowStatus::ok);
     for (int i = 0; i < kLanes; ++i) {
       trapped_[i].clear();

@@ -110,7 +110,7 @@ class Runner {
 
  private:
   void run_block() {
-    check_.begin();
+    check_.begin(n_rows_);
     gather();
     engine_.set_theta(theta_);
     check_.require_weights(program_, engine_.weights(), theta_, Engine::kEveryWeight);
