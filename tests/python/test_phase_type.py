@@ -117,6 +117,35 @@ def test_rewards_have_batch_axes_too() -> None:
     assert model().covariance(thetas, many).shape == (2, 2, 3, 3)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_rewards_of_all_rows_and_of_each_row_give_the_same(discrete: bool) -> None:
+    """Eleven reward vectors: more than are summed at a time."""
+    rng = np.random.default_rng(0)
+    graph = phasic.negative_binomial(12) if discrete else phasic.hypoexponential(12)
+    d = phasic.PhaseType(graph)
+    thetas = rng.uniform(0.2, 0.9, (20, d.param_length))
+    rewards = rng.integers(0, 4, (11, d.n_vertices)).astype(float)
+    each = np.broadcast_to(rewards, (20, *rewards.shape)).copy()
+
+    for method in (d.expectation, d.covariance, partial(d.moments, k=3)):
+        found = method(thetas, rewards=rewards)
+        np.testing.assert_allclose(found, method(thetas, rewards=each), rtol=1e-14)
+        alone = jnp.stack([method(t, rewards=rewards) for t in thetas[:3]])
+        np.testing.assert_array_equal(found[:3], alone)
+
+        def total(theta: jax.Array, r: Any, method: Any = method) -> jax.Array:
+            return (method(theta, rewards=r) ** 2).sum()
+
+        shared = jax.vmap(jax.grad(total), in_axes=(0, None))(thetas, rewards)
+        by_row = jax.vmap(jax.grad(total))(thetas, each)
+        np.testing.assert_allclose(shared, by_row, rtol=1e-12)
+        by_reward = jax.grad(lambda r, f=total: jax.vmap(f, in_axes=(0, None))(thetas, r).sum())
+        each_row = jax.vmap(jax.grad(total, argnums=1))(thetas, each)
+        np.testing.assert_allclose(by_reward(rewards), each_row.sum(axis=0), rtol=1e-12)
+    with pytest.raises(ValueError, match="rewards"):
+        d.expectation(thetas, np.full_like(rewards, np.inf))
+
+
 def test_rewards_of_starting_and_absorbing_vertices_do_not_count() -> None:
     zeroed = REWARDS * [0, 1, 1, 1, 0]
     for method in (model().expectation, model().variance, model().covariance):

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "distribution/moments.h"
+#include "distribution/rewards.h"
 #include "kernel/elimination.h"
 #include "phasic/evaluate.h"
 
@@ -21,6 +22,11 @@ class EliminationQuantity {
     return uses_solves(request) || again ? Keep::all : Keep::one_block;
   }
 
+  static bool uses_solves(const Request& request) {
+    return request.quantity == Quantity::cross_moments ||
+           (request.quantity == Quantity::moments && request.order > 1);
+  }
+
   void resize(const Program& program, const Request& request, bool with_adjoint) {
     program_ = &program;
     request_ = &request;
@@ -34,6 +40,8 @@ class EliminationQuantity {
     } else if (request.quantity == Quantity::cross_moments) {
       chain_.resize(program, 1, with_adjoint);
       b_.resize(at(n_));
+      product_.resize(at(n_));
+      column_.resize(at(n_rewards_));
       x_bar_.resize(with_adjoint ? at(n_) : 0);
       rhs_bar_.assign(with_adjoint ? at(program.n_places) : 0, T(0.0));
     }
@@ -43,21 +51,25 @@ class EliminationQuantity {
     }
   }
 
-  // rewards: (n_rewards, n_positions); out: (output_size)
-  void forward(Elimination<T>& factor, const T* rewards, T* out) {
+  // out: (output_size)
+  void forward(Elimination<T>& factor, Rewards<T>& rewards, T* out) {
     if (uses_solves(*request_)) {
       factor.factor_all();
       factor.solve_transposed_all(y_.data(), z_.data());
       return forward_solves(factor, rewards, out);
     }
     std::fill(out, out + n_outputs(), T(0.0));
+    const bool adds_up = request_->quantity == Quantity::moments && request_->n_rewards < 0;
     for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
       factor.sojourn(b, y_.data(), z_.data());
-      if (request_->quantity == Quantity::moments) {
-        add_rewards(b, rewards, out);
+      for (Index k = program_->block_begin[at(b)]; adds_up && k < program_->block_begin[at(b + 1)];
+           ++k) {
+        out[0] += z_[at(k)];
       }
     }
-    if (request_->quantity == Quantity::sojourn) {
+    if (request_->quantity == Quantity::moments && !adds_up) {
+      rewards.weigh(z_.data(), out);
+    } else if (request_->quantity == Quantity::sojourn) {
       for (Index k = 0; k < n_; ++k) {
         out[program_->vertex_of[at(k)]] = z_[at(k)];
       }
@@ -70,7 +82,8 @@ class EliminationQuantity {
   }
 
   // After forward(). Adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
-  void reverse(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
+  void reverse(Elimination<T>& factor, Rewards<T>& rewards, const T* out_bar,
+               T* rewards_bar) {
     if (uses_solves(*request_)) {
       std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
       factor.clear_adjoint_all();
@@ -88,25 +101,9 @@ class EliminationQuantity {
  private:
   [[nodiscard]] bool discrete() const { return program_->graph->discrete; }
 
-  static bool uses_solves(const Request& request) {
-    return request.quantity == Quantity::cross_moments ||
-           (request.quantity == Quantity::moments && request.order > 1);
-  }
-
   [[nodiscard]] Index n_outputs() const { return output_size(*program_, *request_); }
 
   // --- quantities that are linear in the sojourns
-
-  void add_rewards(Index b, const T* rewards, T* out) {
-    const Index begin = program_->block_begin[at(b)], end = program_->block_begin[at(b + 1)];
-    for (Index j = 0; j < n_rewards_; ++j) {
-      T sum = out[j];
-      for (Index k = begin; k < end; ++k) {
-        sum += request_->n_rewards < 0 ? z_[at(k)] : z_[at(k)] * rewards[j * n_ + k];
-      }
-      out[j] = sum;
-    }
-  }
 
   void reverse_rewards(const T* out_bar, T* rewards_bar) const {
     for (Index j = 0; j < n_rewards_; ++j) {
@@ -117,24 +114,21 @@ class EliminationQuantity {
   }
 
   // The adjoint of z in block b.
-  void form_z_bar(Index b, const T* rewards, const T* out_bar) {
+  void form_z_bar(Index b, Rewards<T>& rewards, const T* out_bar) {
     const Index begin = program_->block_begin[at(b)], end = program_->block_begin[at(b + 1)];
+    const bool moments = request_->quantity == Quantity::moments;
+    if (moments && request_->n_rewards >= 0) {
+      return rewards.mix(begin, end, out_bar, z_bar_.data());
+    }
+    const bool sojourn = request_->quantity == Quantity::sojourn;
     for (Index k = begin; k < end; ++k) {
-      T sum(0.0);
-      if (request_->quantity == Quantity::sojourn) {
-        sum = out_bar[program_->vertex_of[at(k)]];
-      } else if (request_->quantity == Quantity::moments && request_->n_rewards < 0) {
-        sum = out_bar[0];
-      } else if (request_->quantity == Quantity::moments) {
-        for (Index j = 0; j < n_rewards_; ++j) {
-          sum += out_bar[j] * rewards[j * n_ + k];
-        }
-      }
-      z_bar_[at(k - begin)] = sum;
+      z_bar_[at(k - begin)] = sojourn   ? out_bar[program_->vertex_of[at(k)]]
+                              : moments ? out_bar[0]
+                                        : T(0.0);
     }
   }
 
-  void reverse_blocks(Elimination<T>& factor, const T* rewards, const T* out_bar) {
+  void reverse_blocks(Elimination<T>& factor, Rewards<T>& rewards, const T* out_bar) {
     if (request_->quantity == Quantity::absorption) {
       for (Index a = 0; a < ssize(program_->absorbing); ++a) {
         alpha_bar_[at(n_ + a)] = out_bar[program_->absorbing[at(a)]];
@@ -160,26 +154,27 @@ class EliminationQuantity {
 
   // --- quantities that need further solves
 
-  void forward_solves(Elimination<T>& factor, const T* rewards, T* out) {
+  void forward_solves(Elimination<T>& factor, Rewards<T>& rewards, T* out) {
     if (request_->quantity == Quantity::cross_moments) {
       return forward_cross(factor, rewards, out);
     }
     for (Index j = 0; j < n_rewards_; ++j) {
-      chain_.forward(factor, discrete(), rewards + j * n_, z_.data(), out + j * request_->order);
+      chain_.forward(factor, discrete(), rewards.row(j), z_.data(), out + j * request_->order);
     }
   }
 
-  void reverse_solves(Elimination<T>& factor, const T* rewards, const T* out_bar,
+  void reverse_solves(Elimination<T>& factor, Rewards<T>& rewards, const T* out_bar,
                       T* rewards_bar) {
     if (request_->quantity == Quantity::cross_moments) {
       return reverse_cross(factor, rewards, out_bar, rewards_bar);
     }
     for (Index j = 0; j < n_rewards_; ++j) {
+      const T* r = rewards.row(j);
       if (n_rewards_ > 1) {  // the chain holds the last reward only
-        recompute(factor, rewards + j * n_);
+        recompute(factor, r);
       }
-      chain_.reverse(factor, discrete(), rewards + j * n_, z_.data(),
-                     out_bar + j * request_->order, z_bar_.data(), rewards_bar + j * n_);
+      chain_.reverse(factor, discrete(), r, z_.data(), out_bar + j * request_->order,
+                     z_bar_.data(), rewards_bar + j * n_);
     }
   }
 
@@ -189,57 +184,75 @@ class EliminationQuantity {
   }
 
   // c_ij = z . (ri xj), one solve for each j.
-  void forward_cross(Elimination<T>& factor, const T* rewards, T* out) {
+  void forward_cross(Elimination<T>& factor, Rewards<T>& rewards, T* out) {
     T* x = chain_.x(1);
     std::fill(out, out + n_rewards_ * n_rewards_, T(0.0));
     for (Index j = 0; j < n_rewards_; ++j) {
-      const T* rj = rewards + j * n_;
+      const T* rj = rewards.row(j);
       factor.solve_all(rj, b_.data(), x);
+      const T* c = weigh_product(rewards, x);
       for (Index i = 0; i < n_rewards_; ++i) {
-        const T* ri = rewards + i * n_;
-        T c(0.0), both(0.0);
-        for (Index u = 0; u < n_; ++u) {
-          c += z_[at(u)] * ri[u] * x[u];
-        }
-        out[i * n_rewards_ + j] += c;
-        out[j * n_rewards_ + i] += c;
-        if (discrete()) {
-          for (Index u = 0; u < n_; ++u) {
-            both += z_[at(u)] * ri[u] * rj[u];
-          }
-          out[i * n_rewards_ + j] -= both;
+        out[i * n_rewards_ + j] += c[i];
+        out[j * n_rewards_ + i] += c[i];
+      }
+      if (discrete()) {
+        const T* both = weigh_product(rewards, rj);
+        for (Index i = 0; i < n_rewards_; ++i) {
+          out[i * n_rewards_ + j] -= both[i];
         }
       }
     }
   }
 
-  void reverse_cross(Elimination<T>& factor, const T* rewards, const T* out_bar, T* rewards_bar) {
+  // z . (ri x) for every i
+  const T* weigh_product(const Rewards<T>& rewards, const T* x) {
+    for (Index u = 0; u < n_; ++u) {
+      product_[at(u)] = z_[at(u)] * x[u];
+    }
+    std::fill(column_.begin(), column_.end(), T(0.0));
+    rewards.weigh(product_.data(), column_.data());
+    return column_.data();
+  }
+
+  void reverse_cross(Elimination<T>& factor, Rewards<T>& rewards, const T* out_bar,
+                     T* rewards_bar) {
     T* x = chain_.x(1);
     for (Index j = 0; j < n_rewards_; ++j) {
-      const T* rj = rewards + j * n_;
+      const T* rj = rewards.row(j);
       T* rj_bar = rewards_bar + j * n_;
       factor.solve_all(rj, b_.data(), x);
-      std::fill(x_bar_.begin(), x_bar_.end(), T(0.0));
       for (Index i = 0; i < n_rewards_; ++i) {
-        const T* ri = rewards + i * n_;
-        T* ri_bar = rewards_bar + i * n_;
-        const T both_bar = -out_bar[i * n_rewards_ + j];
-        const T c_bar = out_bar[i * n_rewards_ + j] + out_bar[j * n_rewards_ + i];
-        for (Index u = 0; u < n_; ++u) {
-          const T z = z_[at(u)];
-          x_bar_[at(u)] += c_bar * z * ri[u];
-          z_bar_[at(u)] += c_bar * ri[u] * x[u];
-          ri_bar[u] += c_bar * z * x[u];
-          if (discrete()) {
-            z_bar_[at(u)] += both_bar * ri[u] * rj[u];
-            ri_bar[u] += both_bar * z * rj[u];
-            rj_bar[u] += both_bar * z * ri[u];
-          }
-        }
+        column_[at(i)] = out_bar[i * n_rewards_ + j] + out_bar[j * n_rewards_ + i];
       }
+      reverse_product(rewards, x, x_bar_.data(), rewards_bar);
       factor.solve_adjoint_all(b_.data(), x, x_bar_.data(), rhs_bar_.data());
       for (Index u = 0; u < n_; ++u) {
         rj_bar[u] += rhs_bar_[at(u)];
+      }
+      if (discrete()) {
+        for (Index i = 0; i < n_rewards_; ++i) {
+          column_[at(i)] = -out_bar[i * n_rewards_ + j];
+        }
+        reverse_product(rewards, rj, x_bar_.data(), rewards_bar);
+        for (Index u = 0; u < n_; ++u) {
+          rj_bar[u] += x_bar_[at(u)];
+        }
+      }
+    }
+  }
+
+  // Of weigh_product, column_ being the adjoint of its result. Sets x_bar, adds to the others.
+  void reverse_product(const Rewards<T>& rewards, const T* x, T* x_bar, T* rewards_bar) {
+    rewards.mix(0, n_, column_.data(), product_.data());
+    for (Index u = 0; u < n_; ++u) {
+      x_bar[u] = z_[at(u)] * product_[at(u)];
+      z_bar_[at(u)] += x[u] * product_[at(u)];
+    }
+    if (request_->gradient == static_cast<int>(Part::rewards)) {
+      for (Index i = 0; i < n_rewards_; ++i) {
+        for (Index u = 0; u < n_; ++u) {
+          rewards_bar[i * n_ + u] += column_[at(i)] * z_[at(u)] * x[u];
+        }
       }
     }
   }
@@ -248,7 +261,7 @@ class EliminationQuantity {
   const Request* request_ = nullptr;
   Index n_ = 0, n_rewards_ = 1;
   MomentChain<T> chain_;
-  detail::Scratch<T> y_, z_, b_, scratch_;
+  detail::Scratch<T> y_, z_, b_, product_, column_, scratch_;
   detail::Scratch<T> alpha_bar_, z_bar_, x_bar_, rhs_bar_;
 };
 

@@ -9,6 +9,7 @@
 #include "distribution/hazard.h"
 #include "distribution/job.h"
 #include "distribution/quantities.h"
+#include "distribution/rewards.h"
 #include "distribution/row_check.h"
 #include "kernel/elimination.h"
 #include "kernel/scratch.h"
@@ -32,12 +33,13 @@ class EliminationEngine {
   [[nodiscard]] Weights<T>& weights() { return elimination_.weights; }
   [[nodiscard]] const Weights<T>& weights() const { return elimination_.weights; }
   void set_theta(Span<const T> theta) { elimination_.set_theta(theta); }
-  void forward(RowCheck<T>& check, Span<const T> theta, const T* rewards, Span<T> /*times*/,
-               Span<T> out) {
+  void forward(RowCheck<T>& check, Span<const T> theta, Rewards<T>& rewards,
+               Span<T> /*times*/, Span<T> out) {
     quantity_.forward(elimination_, rewards, out.data());
     check.find_traps(*program_, elimination_, theta);
   }
-  void reverse(const T* rewards, Span<const T> out_bar, T* rewards_bar, Span<T> /*times_bar*/) {
+  void reverse(Rewards<T>& rewards, Span<const T> out_bar, T* rewards_bar,
+               Span<T> /*times_bar*/) {
     quantity_.reverse(elimination_, rewards, out_bar.data(), rewards_bar);
   }
 
@@ -60,11 +62,11 @@ class DensityEngine {
   [[nodiscard]] Weights<T>& weights() { return weights_; }
   [[nodiscard]] const Weights<T>& weights() const { return weights_; }
   void set_theta(Span<const T> theta) { weights_.set_theta(theta); }
-  void forward(RowCheck<T>& check, Span<const T> /*theta*/, const T* /*rewards*/, Span<T> times,
-               Span<T> out) {
+  void forward(RowCheck<T>& check, Span<const T> /*theta*/, Rewards<T>& /*rewards*/,
+               Span<T> times, Span<T> out) {
     density_.forward(weights_, check, times, out);
   }
-  void reverse(const T* /*rewards*/, Span<const T> out_bar, T* /*rewards_bar*/,
+  void reverse(Rewards<T>& /*rewards*/, Span<const T> out_bar, T* /*rewards_bar*/,
                Span<T> times_bar) {
     density_.reverse(weights_, out_bar, times_bar);
   }
@@ -88,14 +90,16 @@ class Runner {
     engine_.resize(job);
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
-    const Index n_rewards = std::max<Index>(request_.n_rewards, 1);
-    const bool uses_rewards = request_.n_rewards >= 0 || request_.order > 1 ||
-                              request_.quantity == Quantity::cross_moments;
-    rewards_.assign(uses_rewards ? at(n_rewards * program_.n_positions) : 0, T(1.0));
+    const bool uses_solves = EliminationQuantity<T>::uses_solves(request_);
+    if (request_.n_rewards >= 0 || uses_solves) {
+      rewards_.resize(job);
+    }
     times_.resize(at(request_.n_times));
     if (adjoint) {
       out_bar_.resize(out_.size());
-      rewards_bar_.resize(rewards_.size());
+      if (uses_solves || request_.gradient == static_cast<int>(Part::rewards)) {
+        rewards_bar_.resize(at(rewards_.size()));
+      }
       times_bar_.resize(times_.size());
     }
   }
@@ -114,7 +118,7 @@ class Runner {
     gather();
     engine_.set_theta(theta_);
     check_.require_weights(program_, engine_.weights(), theta_, Engine::kEveryWeight);
-    engine_.forward(check_, theta_, rewards_.data(), times_, out_);
+    engine_.forward(check_, theta_, rewards_, times_, out_);
     if (request_.gradient >= 0) {
       reverse();
     }
@@ -141,14 +145,20 @@ class Runner {
     Index next = 0;
     gather_part(job_.operands[next++], Part::theta, -1);
     if (request_.n_rewards >= 0) {
-      gather_part(job_.operands[next++], Part::rewards, -1);
+      if (!rewards_.shared()) {
+        gather_part(job_.operands[next], Part::rewards, -1);
+      }
+      ++next;
     }
     if (request_.n_times > 0) {
       gather_part(job_.operands[next++], Part::times, -1);
     }
     check_.require_finite(theta_.data(), ssize(theta_));
-    if (request_.n_rewards >= 0) {
-      check_.require_finite(rewards_.data(), ssize(rewards_));
+    if (rewards_.shared()) {
+      const T fault(rewards_.fault());
+      check_.require_finite(&fault, 1);
+    } else if (request_.n_rewards >= 0) {
+      check_.require_finite(rewards_.rows(), rewards_.size());
     }
     check_.require_finite(times_.data(), ssize(times_));
     for (Index level = 0; level < ssize(request_.levels); ++level) {
@@ -168,7 +178,7 @@ class Runner {
       const Index n_vertices = program_.graph->n_vertices();
       for (Index j = 0; j < request_.n_rewards; ++j) {
         for (Index k = 0; k < program_.n_positions; ++k) {
-          set(rewards_[at(j * program_.n_positions + k)], operand,
+          set(rewards_.rows()[j * program_.n_positions + k], operand,
               j * n_vertices + program_.vertex_of[at(k)], level);
         }
       }
@@ -214,7 +224,7 @@ class Runner {
     engine_.weights().clear_adjoint();
     std::fill(rewards_bar_.begin(), rewards_bar_.end(), T(0.0));
     std::fill(times_bar_.begin(), times_bar_.end(), T(0.0));
-    engine_.reverse(rewards_.data(), out_bar_, rewards_bar_.data(), times_bar_);
+    engine_.reverse(rewards_, out_bar_, rewards_bar_.data(), times_bar_);
   }
 
   // --- lanes to results
@@ -361,7 +371,8 @@ class Runner {
   RowCheck<T> check_;
   Index first_row_ = 0, n_rows_ = 0;
   Index offset_[kLanes] = {};
-  detail::Scratch<T> theta_, rewards_, times_, out_;
+  Rewards<T> rewards_;
+  detail::Scratch<T> theta_, times_, out_;
   detail::Scratch<T> rewards_bar_, times_bar_, out_bar_;
 };
 
