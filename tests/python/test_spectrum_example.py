@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +18,13 @@ DATA = ROOT / "examples" / "data" / "YRI_CEU.fs"
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
+    return load("island_spectrum")
+
+
+def load(name: str) -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples"))
-        import island_spectrum
-
-        return island_spectrum
+        return importlib.import_module(name)
 
 
 def test_projecting_twice_is_projecting_once(example: ModuleType) -> None:
@@ -84,3 +87,22 @@ def test_the_fit_is_a_maximum_and_the_run_reports_it(
     text = capsys.readouterr().out
     assert "46 vertices" in text and f"{math.exp(result.log_rates[0]):.4g}" in text
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_posterior_agrees_with_the_fit(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """A hundred times the data: nearly normal, with the curvature of the likelihood."""
+    posterior = load("island_posterior")
+    model = example.SpectrumModel(2, 2)
+    observed = 100 * example.project(example.read_spectrum(DATA), 2, 2)[tuple(model.types.T)]
+    fit = example.fit(model, observed, n_starts=4)
+    draws = posterior.sample(model, observed, n_particles=1000, n_steps=8).log_rates
+    assert np.abs((draws.mean(axis=0) - fit.log_rates) / fit.errors).max() < 0.2
+    np.testing.assert_allclose(draws.std(axis=0), fit.errors, rtol=0.2)
+
+    options = ["--chromosomes", "2", "--particles", "200", "--steps", "2"]
+    monkeypatch.setattr("sys.argv", ["island_posterior.py", *options])
+    posterior.main()
+    text = capsys.readouterr().out
+    assert "46 vertices" in text and all(rate in text for rate in example.RATES)
