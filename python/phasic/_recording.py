@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -166,8 +165,12 @@ def _record_over_processes(
 
 
 def _threads_each(devices: list[Any]) -> int:
-    """Return the native threads of each of several calls that run at the same time."""
-    return max(1, (thread_count(None) or _n_cores()) // len(devices))
+    """Return the native threads of each of several calls that run at the same time.
+
+    Without a limit (0) they share the cores: those of a call that ends go to the others.
+    """
+    limit = thread_count(None)
+    return max(1, limit // len(devices)) if limit else 0
 
 
 def _record_on_executor(batch: Batch, executor: Executor) -> None:
@@ -204,12 +207,6 @@ def check_executor(executor: Executor | None, strategy: str, n_workers: int | No
             f"n_workers is {n_workers!r} and an executor is given, which has its own workers; "
             "leave out one of them"
         )
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _devices(devices: list[Any], n_workers: int | None, least: int = 2) -> list[Any]:

@@ -2,8 +2,11 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <functional>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -178,6 +181,54 @@ BOOST_AUTO_TEST_CASE(many_callers_at_once_finish) {
   }
   for (std::thread& caller : callers) caller.join();
   BOOST_TEST(runs == 12 * 50 * (20 + 3 * 3));
+}
+
+BOOST_AUTO_TEST_CASE(calls_at_the_same_time_share_the_cores) {
+  constexpr int kCallers = 4;
+  std::atomic<int> inside{0}, most{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&] {
+      parallel_for(300, 0, [&](Index) {
+        const int now = ++inside;
+        for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+        }
+        std::this_thread::yield();
+        --inside;
+      });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  BOOST_TEST(most < machine_threads() + kCallers);  // callers always work, threads fill what is left
+}
+
+BOOST_AUTO_TEST_CASE(the_core_of_a_call_that_ends_goes_to_another_call) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int in_second = 0;  // tasks of the second call that have begun
+  const auto wait_for = [&](const auto& condition) {
+    std::unique_lock lock(mutex);
+    changed.notify_all();
+    return changed.wait_for(lock, std::chrono::seconds(60), condition);
+  };
+  std::atomic<int> late{0};
+  std::thread first([&] {
+    parallel_for(2, 2, [&](Index) {
+      late += wait_for([&] { return in_second > 0; }) ? 0 : 1;
+    });
+  });
+  std::thread second([&] {
+    parallel_for(2, 2, [&](Index) {
+      {
+        const std::lock_guard lock(mutex);
+        ++in_second;
+      }
+      late += wait_for([&] { return in_second == 2; }) ? 0 : 1;  // the two tasks meet
+    });
+  });
+  first.join();
+  second.join();
+  BOOST_TEST(late == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_forked_child_has_threads_of_its_own) {

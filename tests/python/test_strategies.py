@@ -98,7 +98,7 @@ def test_shards_hold_every_unit_once_and_differ_by_less_than_the_longest(n_shard
         assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
-@pytest.mark.parametrize(("limit", "each"), [("1", 1), ("2", 1), ("7", 3)])
+@pytest.mark.parametrize(("limit", "each"), [("", 0), ("1", 1), ("2", 1), ("7", 3)])
 def test_the_calls_of_pmap_share_the_limit_of_threads(
     units: dict[str, str], limit: str, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
