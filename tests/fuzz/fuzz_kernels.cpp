@@ -2,70 +2,29 @@
 // vectors; each fast kernel must give what the reference kernel gives, row by row.
 //
 // 1. The first bytes choose the request: quantity, order, derivative; then vertices and parameters.
-// 2. Three bytes make an edge (from, to, weight over 12 decades); a repeated pair ends the model.
+// 2. The rest is the model (model.h).
 // 3. Tolerances: values of moments 1e-10 of themselves, since nothing is subtracted; densities and
 //    derivatives 1e-8 of the largest entry of the row (a derivative may vanish by cancellation, so of
-//    the largest value over theta too), probabilities and logarithms of 1 at least.
+//    the largest value over theta too, see scale_of), probabilities and logarithms of 1 at least.
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "input.h"
+#include "model.h"
 #include "support/evaluation.h"
 
 using namespace phasic;
 using evaluation::Inputs;
 using evaluation::Outcome;
+using fuzz::fill;
 
 namespace {
 
 constexpr double kSmallestTheta = 0.125;
 
-double weight_of(std::uint8_t code) { return std::pow(10.0, (code % 97 - 48) / 8.0); }
-
-// Null if the bytes describe no valid model.
-GraphPtr read_graph(fuzz::Input& input) {
-  GraphArrays arrays;
-  arrays.discrete = input.below(2) == 1;
-  arrays.n_vertices = 3 + input.below(10);
-  arrays.state_length = 1;
-  arrays.start_vertex = 0;
-  arrays.param_length = input.below(4);
-  for (Index v = 0; v < arrays.n_vertices; ++v) {
-    arrays.states.push_back(static_cast<std::int32_t>(v));
-  }
-  arrays.start_edges = {1.0, 0.75, 2.0, 0.25};
-  std::set<std::pair<Index, Index>> known;
-  const Index n = arrays.n_vertices;
-  while (!input.is_empty() && known.size() < 60) {
-    const Index from = 1 + input.below(n - 1), to = 1 + input.below(n - 1);
-    const std::uint8_t code = input.byte();
-    if (!known.emplace(from, to).second) break;
-    // Rows of a discrete model must not exceed 1, whatever theta <= 1 is.
-    const double weight =
-        arrays.discrete ? (1 + code % 16) / (16.0 * static_cast<double>(n)) : weight_of(code);
-    const bool linear = arrays.param_length > 0 && code % 2 == 1;
-    std::vector<double>& rows = linear ? arrays.param_edges : arrays.edges;
-    rows.insert(rows.end(), {static_cast<double>(from), static_cast<double>(to)});
-    if (linear) {
-      for (Index k = 0; k < arrays.param_length; ++k) {
-        rows.push_back(k == code / 2 % arrays.param_length ? weight : 0.0);
-      }
-    } else {
-      rows.push_back(weight);
-    }
-  }
-  try {
-    return graph_from_arrays(arrays);
-  } catch (const Error& error) {
-    fuzz::expect(error.code() == ErrorCode::invalid_argument, "a model is refused as an argument");
-    return nullptr;
-  }
-}
-
 Request read_request(fuzz::Input& input) {
   Request request;
-  request.quantity = static_cast<Quantity>(input.below(11));
+  request.quantity = static_cast<Quantity>(input.below(12));
   request.order = request.quantity == Quantity::moments ? 1 + input.below(4) : 1;
   const bool rewarded = request.quantity <= Quantity::cross_moments;
   request.n_rewards = rewarded && input.below(2) == 1 ? 1 + input.below(3) : -1;
@@ -77,11 +36,15 @@ Request read_request(fuzz::Input& input) {
   request.value = derivative % 2 == 0;
   request.gradient = derivative % 2 == 1 ? 0 : -1;
   if (derivative >= 2) request.levels = {Part::theta};
+  request.density = static_cast<DensityMethod>(input.below(3));
   return request;
 }
 
-void fill(std::vector<double>& values, Index count, double first, double step) {
-  for (Index i = 0; i < count; ++i) values.push_back(first + step * static_cast<double>(i % 7));
+// Squaring gives neither the hazard nor logarithms of probabilities that may be exact zeros.
+bool is_refused(const Request& request, const Graph& graph) {
+  return request.density == DensityMethod::squaring &&
+         (request.quantity == Quantity::hazard ||
+          (request.quantity == Quantity::logpdf && graph.discrete));
 }
 
 bool same(double found, double expected, double tolerance) {
@@ -118,23 +81,45 @@ void compare(const std::vector<double>& found, const std::vector<double>& expect
   }
 }
 
-// The scale of the numbers that a request asks for, by row.
+// Probabilities, and logarithms, whose errors are those of probabilities.
+bool is_at_least_one(Quantity quantity) {
+  return quantity >= Quantity::cdf && quantity <= Quantity::logsf;
+}
+
+// The largest value of each row of a quantity, underived.
+std::vector<double> values_of(const Program& program, Request request, Quantity quantity, Index batch,
+                              Inputs inputs) {
+  request.quantity = quantity;
+  request.value = true;
+  request.gradient = -1;
+  request.levels.clear();
+  inputs.tangents.clear();
+  inputs.cotangent.clear();
+  return largest(evaluation::run(program, request, batch, inputs).value, batch);
+}
+
+// The scale of the numbers that a request asks for, by row. What has p / q or log p in it is derived to
+// powers of p' / p, which cancel; their size is that of the logarithm.
 std::vector<double> scale_of(const Program& program, const Request& request, Index batch,
                              const Inputs& inputs, const Outcome& outcome) {
-  Request values = request;
-  values.value = true;
-  values.gradient = -1;
-  values.levels.clear();
-  Inputs operands = inputs;
-  operands.tangents.clear();
-  operands.cotangent.clear();
-  std::vector<double> scale = largest(evaluation::run(program, values, batch, operands).value, batch);
+  const Quantity quantity = request.quantity;
+  const auto n_derivatives = static_cast<int>(request.levels.size()) + (request.gradient >= 0 ? 1 : 0);
+  std::vector<double> scale = values_of(program, request, quantity, batch, inputs);
   const std::vector<double> derived =
       largest(request.value ? outcome.value : outcome.gradient, batch);
-  const bool is_derivative = !request.value || !request.levels.empty();
+  std::vector<double> steepness(scale.size(), 1.0);
+  const int power = quantity == Quantity::hazard ? n_derivatives : n_derivatives - 1;
+  if (quantity == Quantity::hazard) {
+    steepness = values_of(program, request, Quantity::logsf, batch, inputs);
+  } else if (quantity == Quantity::logpdf || quantity == Quantity::logsf) {
+    steepness = scale;
+  }
   for (std::size_t row = 0; row < scale.size(); ++row) {
-    if (request.quantity >= Quantity::cdf) scale[row] = std::max(scale[row], 1.0);
-    if (is_derivative) scale[row] = std::max(scale[row] / kSmallestTheta, derived[row]);
+    if (is_at_least_one(quantity)) scale[row] = std::max(scale[row], 1.0);
+    if (n_derivatives > 0) {
+      scale[row] *= std::pow(std::max(steepness[row], 1.0), power) / kSmallestTheta;
+      scale[row] = std::max(scale[row], derived[row]);
+    }
   }
   return scale;
 }
@@ -146,8 +131,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Request request = read_request(input);
   const Index batch = 1 + input.below(9);
   const std::uint8_t theta_code = input.byte(), time_code = input.byte();
-  const GraphPtr graph = read_graph(input);
+  const GraphPtr graph = fuzz::read_graph(input);
   if (graph == nullptr) return 0;
+  if (is_refused(request, *graph)) request.density = DensityMethod::automatic;
+  if (request.quantity == Quantity::hazard && graph->discrete) return 0;  // it is of continuous time
   const ProgramPtr program = evaluation::program_of(graph);
 
   Inputs inputs;
@@ -157,7 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fill(inputs.rewards, part_size(*program, request, Part::rewards), 0.5, 0.25);
   }
   if (request.n_times > 0) {
-    const double scale = graph->discrete ? 1.0 : weight_of(time_code);
+    const double scale = graph->discrete ? 1.0 : fuzz::weight_of(time_code);
     fill(inputs.times, request.n_times, scale * (1 + time_code % 3), scale);
   }
   for (std::size_t i = 0; i < request.levels.size(); ++i) {

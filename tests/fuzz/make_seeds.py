@@ -80,10 +80,14 @@ def main() -> None:
         write("trace", f"{name}-program", b"\2" + program[HEADER:-CHECKSUM])
         write("trace", f"{name}-sealed", b"\0" + program)
     generator = random.Random(2026)
-    for quantity in range(11):
+    for quantity in range(12):
         for variant in range(2):
             content = bytes([quantity]) + generator.randbytes(70)
             write("kernels", f"quantity-{quantity}-{variant}", content)
+    for draws in range(2):
+        for variant in range(8):
+            content = bytes([draws]) + generator.randbytes(70)
+            write("draws", f"{'draws' if draws else 'quantiles'}-{variant}", content)
 
 
 if __name__ == "__main__":

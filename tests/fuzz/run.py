@@ -22,7 +22,7 @@ from pathlib import Path
 
 FUZZ = Path(__file__).parent
 ROOT = FUZZ.parent.parent
-TARGETS = ("json", "trace", "kernels")
+TARGETS = ("json", "trace", "kernels", "draws")
 ENVIRONMENT = {
     **os.environ,
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
@@ -91,7 +91,7 @@ def run(target: str, folder: Path, libfuzzer: bool, seconds: int) -> bool:
 def main() -> int:
     """Return the exit status: 0 if no target failed."""
     parser = argparse.ArgumentParser(description="Run the fuzz targets.")
-    parser.add_argument("targets", nargs="*", default=TARGETS, choices=TARGETS)
+    parser.add_argument("targets", nargs="*", default="all", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -102,7 +102,8 @@ def main() -> int:
             "targets run under g++, with random changes that no coverage guides"
         )
     folder = build(libfuzzer, options.jobs)
-    results = [run(target, folder, libfuzzer, options.seconds) for target in options.targets]
+    targets = TARGETS if "all" in options.targets else options.targets
+    results = [run(target, folder, libfuzzer, options.seconds) for target in targets]
     return 0 if all(results) else 1
 
 
