@@ -3,12 +3,14 @@
 1. The store is a URL or a file system of fsspec, which is imported here and nowhere else.
 2. An object appears under a unique name and is then moved over its own, so that a reader sees a
    whole object or none where the store can do that; where it cannot, the entry's checksum tells.
-3. A store that fails is left alone from then on, reading and writing each: one warning names it,
-   and work goes on with the folder alone.
+3. A store that fails is left alone from then on, reading and writing each: one warning names it
+   (the traceback is logged at DEBUG), and work goes on with the folder alone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import uuid
 import warnings
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import fsspec
+
+logger = logging.getLogger("phasic")
 
 SharedLike: TypeAlias = "str | fsspec.AbstractFileSystem"
 
@@ -63,36 +67,46 @@ class SharedLevel:
 
     def load(self, name: str) -> bytes | None:
         """Return the object of that name, or None when there is none or the store fails."""
-        return self._attempt("read", lambda: self._read(name))
+        path = f"{self._root}/{name}"
+        found: list[bytes] = []
+
+        def read() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                found.append(self._system.cat_file(path))
+
+        self._attempt("read", read)
+        return bytes(found[0]) if found else None
 
     def store(self, name: str, content: bytes) -> bool:
         """Store an object; return whether the store took it."""
-        return self._attempt("written", lambda: self._write(name, content)) is not None
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._system.cat_file(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-
-    def _write(self, name: str, content: bytes) -> bytes:
+        path = f"{self._root}/{name}"
         temporary = f"{self._root}/.{name}.{uuid.uuid4().hex}.tmp"
-        try:
-            self._system.pipe_file(temporary, content)
-        except FileNotFoundError:
-            self._system.makedirs(self._root or "/", exist_ok=True)
-            self._system.pipe_file(temporary, content)
-        self._system.mv(temporary, f"{self._root}/{name}")
-        return content
 
-    def _attempt(self, verb: str, work: Callable[[], bytes | None]) -> bytes | None:
+        def write() -> None:
+            try:
+                self._system.pipe_file(temporary, content)
+            except FileNotFoundError:
+                self._system.makedirs(self._root or "/", exist_ok=True)
+                self._system.pipe_file(temporary, content)
+            self._system.mv(temporary, path)
+
+        return self._attempt("written", write)
+
+    def _attempt(self, verb: str, driver_calls: Callable[[], None]) -> bool:
+        """Call the driver, whatever it raises, unless it has failed before; return its success.
+
+        What is called holds calls of the driver and nothing else, so that no fault of this package
+        is taken for one of the store.
+        """
         if verb in self._failed:
-            return None
+            return False
         try:
-            return work()
+            driver_calls()
         except Exception as error:  # a driver's errors have no common base class
+            logger.debug("shared cache %s cannot be %s", self.name, verb, exc_info=True)
             self._give_up(verb, error)
-            return None
+            return False
+        return True
 
     def _give_up(self, verb: str, error: Exception) -> None:
         with self._lock:

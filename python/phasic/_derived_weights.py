@@ -20,7 +20,8 @@ from phasic import _core
 from phasic._arguments import prepare
 from phasic._evaluator import Evaluator
 from phasic._options import EvaluationOptions
-from phasic._primitive import Quantity, Request, evaluate
+from phasic._primitive import evaluate
+from phasic._request import Quantity, Request
 
 
 class DerivedWeights:

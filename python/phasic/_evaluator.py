@@ -23,8 +23,8 @@ from phasic import _core
 from phasic._arguments import Arguments, Form, prepare
 from phasic._errors import BudgetError
 from phasic._options import EvaluationOptions
-from phasic._primitive import Program, Quantity, Request
 from phasic._quantities import Call, quantity_function
+from phasic._request import Program, Quantity, Request
 
 # Row statuses of the native enumeration that are treated apart.
 _TRAPPED = 5

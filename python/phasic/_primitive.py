@@ -1,4 +1,4 @@
-"""The JAX primitive behind every quantity, and the rules that transform it.
+"""The JAX primitives behind every quantity, and the rules that transform them.
 
 One primitive, ``phasic_tower``, denotes the k-th derivative of one quantity f of one program:
 
@@ -16,17 +16,18 @@ One primitive, ``phasic_tower``, denotes the k-th derivative of one quantity f o
 5. The lowering is one XLA FFI custom call, which names the program by its digest. Whatever holds
    the equation or the executable also holds the `Program`, which keeps it in the native registry.
 
-Only this module and `phasic._call_primitive` may use ``jax.extend`` or ``jax.interpreters``.
+A second primitive, ``phasic_call``, is for native calls that have no rules of differentiation here
+(random draws, quantiles). It batches and lowers in the same way; a derivative of it is an error.
+
+Only this module may use ``jax.extend`` or ``jax.interpreters``.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import finalize
 
 import jax
 import jax.numpy as jnp
@@ -35,100 +36,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from phasic import _core
 from phasic._errors import InternalError
-from phasic._jax_runtime import register_targets
-from phasic._options import DENSITY_METHODS, KERNELS, EvaluationOptions, thread_count
+from phasic._options import DENSITY_METHODS, KERNELS
+from phasic._request import Part, Program, Request
 
 MAX_LEVELS = 2
-
-
-class Quantity(enum.IntEnum):
-    """What is computed; the numbers are those of the native enumeration."""
-
-    MOMENTS = 0
-    CROSS_MOMENTS = 1
-    SOJOURN = 2
-    ABSORPTION = 3
-    PDF = 4
-    CDF = 5
-    SF = 6
-    STATE_PROBABILITY = 7
-    ACCUMULATED_OCCUPANCY = 8
-    LOGPDF = 9
-    LOGSF = 10
-    HAZARD = 11
-
-
-class Part(enum.IntEnum):
-    """The arguments that a quantity can be differentiated in."""
-
-    THETA = 0
-    REWARDS = 1
-    TIMES = 2
-
-
-class Program:
-    """A linked program, in the native registry for as long as this object lives.
-
-    Hashable by what it computes, so that equal programs share compiled code.
-    """
-
-    def __init__(self, trace: _core.Trace, options: EvaluationOptions) -> None:
-        register_targets()
-        self.trace = trace
-        self.options = options
-        self.threads = thread_count(options.threads)
-        self.jitted: dict[Any, Callable[..., Any]] = {}
-        self._key = (trace.digest, options, self.threads)
-        _core.register_program(trace)
-        finalize(self, _core.unregister_program, trace.digest).atexit = False
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Program) and self._key == other._key
-
-    def __repr__(self) -> str:
-        return f"Program({self.trace.digest[:12]})"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One quantity of one program with its static sizes; hashable, a parameter of the primitive."""
-
-    program: Program
-    quantity: Quantity
-    order: int = 1
-    n_rewards: int = -1
-    n_times: int = 0
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that are operands, in operand order."""
-        return (
-            Part.THETA,
-            *((Part.REWARDS,) if self.n_rewards >= 0 else ()),
-            *((Part.TIMES,) if self.n_times > 0 else ()),
-        )
-
-    @property
-    def output_size(self) -> int:
-        """Elements of one item of the value."""
-        return _core.output_size(
-            self.program.trace,
-            self.quantity.name.lower(),
-            self.order,
-            self.n_rewards,
-            self.n_times,
-        )
-
-    def part_size(self, part: int) -> int:
-        """Elements of one item of a part."""
-        trace = self.program.trace
-        return (trace.param_length, self.n_rewards * trace.n_vertices, self.n_times)[part]
-
 
 tower_p = Primitive("phasic_tower")
 tower_p.multiple_results = True
@@ -399,3 +311,85 @@ mlir.register_lowering(tower_p, _lower_cpu, platform="cpu")
 ad.primitive_jvps[tower_p] = _jvp
 ad.primitive_transposes[tower_p] = _transpose
 batching.primitive_batchers[tower_p] = partial(batch, tower_p)
+
+
+# --- calls without a derivative
+
+
+@dataclass(frozen=True)
+class NativeCall:
+    """A custom call on one program; hashable, the parameter of its primitive.
+
+    Parameters
+    ----------
+    program : Program
+        The program whose digest the handler gets.
+    target : str
+        Name of the handler.
+    results : tuple of (int, dtype)
+        Size of the last axis, and dtype, of each result. The axes in front are the batch.
+    attributes : tuple of (str, int or float or tuple of int)
+        Further attributes of the handler.
+    no_derivative : str
+        What to say when a derivative is asked for.
+    """
+
+    program: Program
+    target: str
+    results: tuple[tuple[int, Any], ...]
+    attributes: tuple[tuple[str, Any], ...]
+    no_derivative: str
+
+
+call_p = Primitive("phasic_call")
+call_p.multiple_results = True
+
+
+def call(what: NativeCall, *operands: Any) -> list[jax.Array]:
+    """Return the results of a native call; operands are batched as those of `evaluate`."""
+    outputs: list[jax.Array] = call_p.bind(*vary_together(list(operands)), what=what)
+    return outputs
+
+
+def _call_impl(*operands: Any, what: NativeCall) -> Any:
+    jitted = what.program.jitted
+    function = jitted.get(what)
+    if function is None:
+        function = jitted.setdefault(what, jax.jit(partial(call_p.bind, what=what)))
+    with jax.disable_jit(False):
+        return function(*operands)
+
+
+def _call_abstract_eval(*operands: Any, what: NativeCall) -> list[Any]:
+    axes = jnp.broadcast_shapes(*(x.shape[:-1] for x in operands))
+    return [
+        result_type(operands, (*axes, size)).update(dtype=np.dtype(dtype))
+        for size, dtype in what.results
+    ]
+
+
+def _as_attribute(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return np.array(value, np.int64)
+    return np.float64(value) if isinstance(value, float) else np.int64(value)
+
+
+def _lower_call(ctx: mlir.LoweringRuleContext, *operands: Any, what: NativeCall) -> Any:
+    ctx.module_context.add_keepalive(what.program)
+    attributes = {name: _as_attribute(value) for name, value in what.attributes}
+    rule = jax.ffi.ffi_lowering(what.target)
+    return rule(ctx, *operands, digest=what.program.trace.digest, **attributes)
+
+
+def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, what: NativeCall) -> Any:
+    raise TypeError(what.no_derivative)
+
+
+call_p.def_impl(_call_impl)
+call_p.def_abstract_eval(_call_abstract_eval)
+mlir.register_lowering(call_p, lower_elsewhere)
+mlir.register_lowering(call_p, _lower_call, platform="cpu")
+ad.primitive_jvps[call_p] = _call_jvp
+batching.primitive_batchers[call_p] = partial(batch, call_p)
+
+__all__ = ["NativeCall", "call", "evaluate"]

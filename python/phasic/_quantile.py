@@ -18,10 +18,10 @@ import numpy as np
 
 from phasic import _core
 from phasic._arguments import prepare
-from phasic._call_primitive import NativeCall, call
 from phasic._errors import BudgetError
 from phasic._evaluator import Evaluator
 from phasic._options import KERNELS
+from phasic._primitive import NativeCall, call
 
 _OVER_BUDGET = 8
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from phasic._arguments import Form
-from phasic._primitive import Program, Quantity, Request, evaluate
+from phasic._primitive import evaluate
+from phasic._request import Program, Quantity, Request
 
 
 class Call:

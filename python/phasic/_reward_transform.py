@@ -25,7 +25,8 @@ from phasic._derived import CONSTANT, Terms
 from phasic._derived_weights import DerivedWeights, of_weights
 from phasic._edge_table import EdgeTable
 from phasic._options import EvaluationOptions
-from phasic._primitive import Program, Quantity, Request, evaluate
+from phasic._primitive import evaluate
+from phasic._request import Program, Quantity, Request
 from phasic._reward_weights import RewardTerms, reward_graph
 
 _Plan = dict[str, Any]

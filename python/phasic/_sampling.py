@@ -23,9 +23,9 @@ import numpy as np
 
 from phasic import _core
 from phasic._arguments import as_numbers, prepare
-from phasic._call_primitive import NativeCall, call
 from phasic._errors import BudgetError
-from phasic._primitive import Program
+from phasic._primitive import NativeCall, call
+from phasic._request import Program
 
 _OVER_BUDGET = 8
 _NO_DERIVATIVE = (

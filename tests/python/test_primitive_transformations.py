@@ -16,7 +16,8 @@ from jax.sharding import Mesh, PartitionSpec
 import phasic
 from jax_cases import CASES, N_POINTS, Case
 from phasic._options import EvaluationOptions
-from phasic._primitive import Program, Quantity, Request, evaluate
+from phasic._primitive import evaluate
+from phasic._request import Program, Quantity, Request
 from phasic.trace_elimination import record_elimination_trace
 
 # Value and derivatives are exact to rounding; mpmath's own differences to 1e-13 or better.
