@@ -12,7 +12,7 @@ Nothing here is shared with the engine: no block order, no elimination of its ow
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from flint import arb, arb_mat, ctx
 
 from oracle_jets import (
     DIGITS,
+    ImpreciseError,
     Jet,
     Solver,
     certified,
@@ -312,9 +313,41 @@ def _density(chain: Chain, times: Sequence[float], quantity: str, slope: int) ->
 
 
 def _logarithm(found: Jet) -> Jet:
-    """Logarithm of each entry, without derivatives; of zero it is -inf."""
-    rows = [[x.log() if x > 0 else arb.neg_inf() for x in row] for row in found.parts[()].tolist()]
-    return Jet({(): arb_mat(rows)}, 0)
+    """Logarithm of each entry; of zero it is -inf, without derivatives."""
+    values = found.parts[()].tolist()
+    if ctx.dps < DIGITS[-1] and any(not x > 0 and x.rad() > 0 for row in values for x in row):
+        raise ImpreciseError("a number is not known to be 0")
+    rows = [[x.log() if x > 0 else arb.neg_inf() for x in row] for row in values]
+    relative = {key: _quotient(m, found.parts[()]) for key, m in found.parts.items() if key}
+    parts = {key: m for key, m in relative.items() if len(key) == 1}
+    for key in {key for key in _pairs(parts) if found.order == 2}:
+        product = _entrywise(lambda a, b: a * b, parts[key[:1]], parts[key[1:]])
+        parts[key] = relative[key] - product if key in relative else product * arb(-1)
+    return Jet({(): arb_mat(rows), **parts}, found.order)
+
+
+def _pairs(keys: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    single = sorted(key[0] for key in keys if len(key) == 1)
+    return [(v, w) for i, v in enumerate(single) for w in single[i:]]
+
+
+def _entrywise(function: Callable[[arb, arb], arb], a: arb_mat, b: arb_mat) -> arb_mat:
+    return arb_mat(
+        [
+            [function(x, y) for x, y in zip(r, s, strict=True)]
+            for r, s in zip(a.tolist(), b.tolist(), strict=True)
+        ]
+    )
+
+
+def _quotient(a: arb_mat, b: arb_mat) -> arb_mat:
+    return _entrywise(lambda x, y: x / y, a, b)
+
+
+def _log_slope(chain: Chain, times: Sequence[float], quantity: str) -> Jet:
+    """Derivative in t of the logarithm of a density or survival function, without more of them."""
+    value, slope = (_density(chain, times, quantity, d).parts[()] for d in (0, 1))
+    return Jet({(): _quotient(slope, value)}, 0)
 
 
 def evaluate(
@@ -337,14 +370,14 @@ def evaluate(
         Serialized model and its parameters.
     quantity : str
         moments (R, k), cross (R, R), covariance (R, R), sojourn (n; infinite at trapped
-        vertices), absorption (n), pdf cdf sf (T), logpdf logsf (T; order 0 only),
+        vertices), absorption (n), pdf cdf sf (T), logpdf logsf (T),
         state_probability (T, n), occupancy (T, n).
     rewards : array (R, n) or (n,), optional
         One reward for each vertex; ones if absent.
     times : sequence of float
         The longest one divided by powers of two (continuous), or integers (discrete).
     slope : int
-        Derivatives in t of pdf, cdf, sf in continuous time.
+        Derivatives in t of pdf, cdf, sf in continuous time; of their logarithms at most one.
     in_rewards : bool
         Differentiate in the entries of `rewards` too; they come behind those of theta.
 
@@ -370,6 +403,8 @@ def evaluate(
         }
         if quantity in simple:
             return simple[quantity]()
+        if quantity.startswith("log") and slope == 1:
+            return _log_slope(chain, times, quantity[3:])
         if quantity.startswith("log"):
             return _logarithm(_density(chain, times, quantity[3:], 0))
         return _density(chain, times, quantity, slope)

@@ -156,7 +156,7 @@ def to_arrays(jet: Jet, n_variables: int) -> list[np.ndarray]:
     rows, columns = jet.shape
     arrays = [np.zeros((rows, columns) + (n_variables,) * d) for d in range(jet.order + 1)]
     for key, part in jet.parts.items():
-        scale = max((abs(x.mid()) for x in part.entries()), default=arb(0))
+        scale = max((abs(x.mid()) for x in part.entries() if x.is_finite()), default=arb(0))
         for i in range(rows):
             for j in range(columns):
                 number = _to_float(part[i, j], scale)

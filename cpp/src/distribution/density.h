@@ -4,17 +4,21 @@
 //    its lanes at once, or squaring, one lane after the other.
 // 2. Lanes that cannot be evaluated (bad times, too much predicted work) are marked in the row check;
 //    they and the squared ones have zero rates in the sweep, so that it stays finite and short.
-// 3. Both give out * 2^exponent; logarithms are taken of the scaled number, so they stay finite
+// 3. Times whose result the sweep may have lost by underflow (lost_mass.h) are evaluated again, in
+//    numbers without bounds; so are gradients that left the range.
+// 4. All give out * 2^exponent; logarithms are taken of the scaled number, so they stay finite
 //    where the value itself underflows.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "distribution/row_check.h"
 #include "distribution/squared_rows.h"
+#include "distribution/unbounded_lanes.h"
 #include "distribution/uniformization.h"
 #include "kernel/weights.h"
 #include "phasic/evaluate.h"
@@ -41,14 +45,17 @@ class DensityQuantity {
   using Base = typename Traits<T>::Base;
   static constexpr int kLanes = Traits<T>::lanes;
 
-  void resize(const Program& program, const Request& request,
-              const TransitionLayout& layout) {
+  // relative: results are wanted to their last digits however small they are.
+  void resize(const Program& program, const Request& request, const TransitionLayout& layout,
+              bool relative) {
+    relative_ = relative;
     program_ = &program;
     request_ = &request;
     layout_ = &layout;
     sweep_.prepare(layout);
     sizes_ = phasic::detail::density_sizes(program, request);
     squared_rows_.resize(program, request, layout, output_size(program, request));
+    unbounded_.resize(program, request, layout);
     edge_.resize(program.out_edge.size());
     start_.resize(program.start_edge.size());
     exponent_.assign(layout.by_vertex() ? 0 : at(request.n_times), Base(0.0));
@@ -77,6 +84,7 @@ class DensityQuantity {
     std::fill(exponent_.begin(), exponent_.end(), Base(0.0));
     if (has(Share::swept)) {
       sweep(times, out);
+      find_again(check, times, out);
     }
     for (int i = 0; i < kLanes; ++i) {
       if (share_[i] == Share::squared &&
@@ -84,6 +92,7 @@ class DensityQuantity {
         check.status[i] = RowStatus::out_of_range;
       }
     }
+    keep_within_one(out);
     mantissa_.assign(out.begin(), out.end());
   }
   [[nodiscard]] const std::vector<Base>& exponent() const { return exponent_; }
@@ -110,10 +119,12 @@ class DensityQuantity {
     }
   }
 
- private:
-  [[nodiscard]] bool is_log() const {
-    return request_->quantity == Quantity::logpdf || request_->quantity == Quantity::logsf;
+  [[nodiscard]] static bool is_logarithm(const Request& request) {
+    return request.quantity == Quantity::logpdf || request.quantity == Quantity::logsf;
   }
+
+ private:
+  [[nodiscard]] bool is_log() const { return is_logarithm(*request_); }
 
   // bar / x; lanes without a cotangent give 0 even where x is 0.
   static T logarithm_adjoint(const T& bar, const T& x) {
@@ -211,18 +222,49 @@ class DensityQuantity {
     sweep_.forward(input, out, exponent_);
   }
 
+  // Results that underflow inside the sweep, again.
+  void find_again(RowCheck<T>& check, Span<const T> times, Span<T> out) {
+    for (int i = 0; i < kLanes; ++i) {
+      std::vector<Index>& again = again_[i];
+      again.clear();
+      if (share_[i] == Share::swept && !layout_->by_vertex()) {
+        sweep_.find_lost(i, relative_, again);
+      }
+      if (!again.empty() && !unbounded_.run(i, again, edge_, start_, times, out, exponent_)) {
+        check.status[i] = RowStatus::over_budget;
+      }
+    }
+  }
+
+  // Distribution functions may exceed 1 by the rounding of their sum.
+  void keep_within_one(Span<T> out) const {
+    const bool bounded = layout_->quantity == Quantity::cdf || layout_->quantity == Quantity::sf;
+    for (Index i = 0; i < out.size() && bounded; ++i) {
+      const Base value = primal(out[i]);
+      const Base above = where_positive(exponent_[at(i)] + 0.5, value - 1.0, Base(0.0));
+      set_primal(out[i], where_positive(above, Base(1.0), value));
+    }
+  }
+
   void reverse_sweep(Weights<T>& weights, Span<T> mantissa_bar, Span<T> times_bar) {
+    unbounded_bar_.assign(mantissa_bar.begin(), mantissa_bar.end());
     for (int i = 0; i < kLanes; ++i) {
       for (T& bar : mantissa_bar) {
         if (share_[i] != Share::swept) {
           copy_lane(bar, T(0.0), i);
         }
       }
+      for (const Index time : again_[i]) {
+        copy_lane(mantissa_bar[time], T(0.0), i);
+      }
     }
     std::fill(edge_bar_.begin(), edge_bar_.end(), T(0.0));
     std::fill(start_bar_.begin(), start_bar_.end(), T(0.0));
     const bool times = request_->gradient == static_cast<int>(Part::times);
     sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
+    for (int i = 0; i < kLanes; ++i) {
+      reverse_again(i, times ? times_bar : Span<T>());
+    }
     for (Index e = 0; e < ssize(edge_bar_); ++e) {
       weights.add_weight_adjoint(e, edge_bar_[at(e)]);
     }
@@ -232,16 +274,45 @@ class DensityQuantity {
     }
   }
 
+  // What the sweep cannot give of the adjoint of lane i.
+  void reverse_again(int i, Span<T> times_bar) {
+    if (share_[i] != Share::swept || layout_->by_vertex()) {
+      return;
+    }
+    const bool failed = sweep_.cut_off(i) || !finite(edge_bar_, i) || !finite(start_bar_, i);
+    if (!edge_bar_.empty() && failed) {
+      for (std::vector<T>* x : {&edge_bar_, &start_bar_}) {
+        for (T& value : *x) {
+          copy_lane(value, T(0.0), i);
+        }
+      }
+      again_[i].resize(exponent_.size());
+      std::iota(again_[i].begin(), again_[i].end(), Index{0});
+    }
+    if (!again_[i].empty()) {
+      unbounded_.reverse(i, again_[i], edge_, start_, swept_times_, unbounded_bar_, exponent_,
+                         edge_bar_, start_bar_, times_bar);
+    }
+  }
+  [[nodiscard]] static bool finite(const std::vector<T>& values, int i) {
+    return std::all_of(values.begin(), values.end(), [i](const T& x) {
+      return std::isfinite(lane(magnitude(x), i));
+    });
+  }
+
   const Program* program_ = nullptr;
   const Request* request_ = nullptr;
   const TransitionLayout* layout_ = nullptr;
+  bool relative_ = false;
   phasic::detail::DensitySizes sizes_;
   Share share_[kLanes] = {};
   Uniformization<T> sweep_;
   SquaredRows<T> squared_rows_;
+  UnboundedLanes<T> unbounded_;
+  std::vector<Index> again_[kLanes];  // times that the sweep does not serve
   std::vector<Base> exponent_;
   std::vector<T> edge_, start_, mantissa_, swept_edge_, swept_start_, swept_times_;
-  std::vector<T> edge_bar_, start_bar_, mantissa_bar_;
+  std::vector<T> edge_bar_, start_bar_, mantissa_bar_, unbounded_bar_;
 };
 
 }  // namespace phasic::PHASIC_ISA

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <vector>
 
+#include "distribution/unbounded_rows.h"
 #include "phasic/evaluate.h"
 
 namespace phasic {
@@ -167,6 +168,13 @@ std::string over_budget(const Program& program, Request request, Span<const doub
                         Span<const double> times) {
   request.n_times = times.size();
   const DensityPlan plan = density_plan(program, request, theta, times);
+  if (plan.within_budget) {
+    return "the result lies so far below the range of doubles that the sweep must carry exponents of "
+           "its own, and at " + number(detail::kUnboundedCost) + " times the predicted work of " +
+           number(plan.operations) + " multiply-adds that exceeds max_operations = " +
+           number(request.max_operations) +
+           ": the largest rate times the largest t is too large; shorten t or raise max_operations";
+  }
   const bool squaring = plan.method == DensityMethod::squaring;
   return "the predicted work, " + number(plan.operations) + " multiply-adds or more for one "
          "parameter vector by " + (squaring ? "squaring" : "uniformization") +

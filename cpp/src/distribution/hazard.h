@@ -23,8 +23,8 @@ class HazardQuantity {
     survival_request_.quantity = Quantity::sf;
     survival_layout_ = layout;
     survival_layout_.quantity = Quantity::sf;
-    density_.resize(program, density_request_, layout);
-    survival_.resize(program, survival_request_, survival_layout_);
+    density_.resize(program, density_request_, layout, true);
+    survival_.resize(program, survival_request_, survival_layout_, true);
     sf_.resize(at(request.n_times));
   }
 

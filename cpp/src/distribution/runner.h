@@ -57,7 +57,11 @@ class DensityEngine {
 
   void resize(const detail::Job& job) {
     weights_.resize(*job.program, job.request->gradient >= 0);
-    density_.resize(*job.program, *job.request, *job.layout);
+    if constexpr (std::is_same_v<Density, HazardQuantity<T>>) {
+      density_.resize(*job.program, *job.request, *job.layout);
+    } else {
+      density_.resize(*job.program, *job.request, *job.layout, Density::is_logarithm(*job.request));
+    }
   }
   [[nodiscard]] Weights<T>& weights() { return weights_; }
   [[nodiscard]] const Weights<T>& weights() const { return weights_; }

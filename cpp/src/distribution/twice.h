@@ -102,6 +102,12 @@ struct PreciseType<Dual<T>> {
 template <class T>
 using Precise = typename PreciseType<T>::type;
 
+// Does N have exponents of its own, beyond those of a double?
+template <class N>
+struct IsUnbounded : std::false_type {};
+template <class T>
+struct IsUnbounded<Dual<T>> : IsUnbounded<T> {};
+
 template <class N>
 struct IsTwice : std::false_type {};
 template <class B>
@@ -109,7 +115,7 @@ struct IsTwice<Twice<B>> : std::true_type {};
 template <class T>
 struct IsTwice<Dual<T>> : IsTwice<T> {};
 
-// x as an N, which is T or Precise<T>, and back.
+// x as an N, which is T or has more digits or range, and back.
 template <class N, class T>
 N widened(const T& x) {
   if constexpr (std::is_same_v<N, T>) {
@@ -125,7 +131,7 @@ T rounded(const N& x) {
   if constexpr (std::is_same_v<N, T>) {
     return x;
   } else if constexpr (Traits<T>::levels == 0) {
-    return x.high;
+    return primal(x);
   } else {
     return T(rounded<decltype(T::value)>(x.value), rounded<decltype(T::tangent)>(x.tangent));
   }

@@ -62,6 +62,24 @@ class Uniformization {
     }
   }
 
+  // Adds the times whose result of the last forward in a lane may lack what underflowed in vectors.
+  // relative: also where only a logarithm or a quotient would show it. The others are right.
+  void find_lost(int lane_index, bool relative, std::vector<Index>& times) const {
+    if (layout_->discrete) {
+      discrete_.find_lost(lane_index, relative, times);
+    } else if (precise_) {
+      precise_scalar_.find_lost(lane_index, relative, times);
+    } else {
+      scalar_.find_lost(lane_index, relative, times);
+    }
+  }
+  // Had the last adjoint to cut off numbers in a lane? Its results are then not to be used.
+  [[nodiscard]] bool cut_off(int lane_index) const {
+    return layout_->discrete ? discrete_.cut_off(lane_index)
+           : precise_        ? precise_scalar_.cut_off(lane_index)
+                             : scalar_.cut_off(lane_index);
+  }
+
   // Adjoint of the last forward; everything is added to. out_bar belongs to `out`, exponents being
   // constants (for the result itself: its cotangent times 2^exponent; for its logarithm: divided by
   // out). edge_bar and start_bar need keep_edges, times_bar keep_times; else they are empty.

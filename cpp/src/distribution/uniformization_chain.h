@@ -30,6 +30,14 @@ inline constexpr double kMassExponent = 400;  // where a rescaled lane keeps its
 inline constexpr double kMassFloor = 200;     // below it the lane is rescaled
 inline constexpr Index kShortStretch = 4096;  // entries that are replayed together in any case
 
+// A remainder that is below 0 by rounding is 0.
+template <class T>
+void keep_at_least_zero(T& x) {
+  if (primal(x) < 0) {
+    set_primal(x, 0.0);
+  }
+}
+
 // total - sum(values), the value to full relative accuracy (the rounding of the sum is returned to
 // it), never negative: more than total by rounding counts as total.
 template <class T>
@@ -47,7 +55,11 @@ T remainder_of(const typename Traits<T>::Base& total, const T* values, const std
     lost += (a - (s - b_part)) + (b - b_part);
   }
   T rest = constant<T>(total) - sum;
-  set_primal(rest, elementwise_max(primal(rest) - lost, Base(0.0)));
+  if constexpr (IsTwice<T>::value) {  // nothing is lost
+    keep_at_least_zero(rest);
+  } else {
+    set_primal(rest, elementwise_max(primal(rest) - lost, Base(0.0)));
+  }
   return rest;
 }
 
@@ -59,6 +71,7 @@ class Chain {
   struct Event {
     Index chunk;  // happens after this chunk
     Base shift;   // the exponent grows by it
+    Base least;   // exponent of the least mantissa before it; kNoScale if some are still to come
   };
 
   // edge: (n_out) rates or probabilities, start: (n_start); as Program::out_* and start_*.
@@ -76,11 +89,11 @@ class Chain {
 
   // Back to step 0. rescale: lanes may be rescaled. record: keep what the adjoint needs.
   void restart(bool rescale, bool record) {
-    const Base start_scale(rescale ? kMassExponent : 0.0);
+    rescale_ = rescale && !IsUnbounded<N>::value;
+    const Base start_scale(rescale_ ? kMassExponent : 0.0);
     for (Index i = 0; i < size(); ++i) {
       v_[at(i)] = scaled(start_vector_[at(i)], power_of_two(start_scale));
     }
-    rescale_ = rescale;
     record_ = record;
     exponent_ = start_exponent_ = -start_scale;
     n_chunks_ = n_checkpoints_ = 0;
@@ -200,6 +213,7 @@ class Chain {
   [[nodiscard]] Index n_chunks() const { return n_chunks_; }
   [[nodiscard]] const N* by_source() const { return by_source_.data(); }
   [[nodiscard]] const N* exits() const { return exit_.data(); }
+  [[nodiscard]] const N* stay() const { return stay_.data(); }
   [[nodiscard]] const N* absorb() const { return absorb_.data(); }  // (n) what a position absorbs
 
   // --- for the adjoint
@@ -285,6 +299,8 @@ class Chain {
       const Base both = elementwise_max(high + low, Base(0.0));
       set_primal(stay, both);
       stay_low_[at(k)] = where_positive(both, low - (both - high), Base(0.0));
+    } else if constexpr (IsUnbounded<N>::value) {
+      keep_at_least_zero(stay);
     }
   }
 
@@ -321,13 +337,30 @@ class Chain {
     if (max_lane(-shift) == 0) {
       return;
     }
+    const Base least = least_exponent();
     const Base factor = power_of_two(-shift);
     for (N& x : v_) {
       x = scaled(x, factor);
     }
     mass_ *= factor;
     exponent_ += shift;
-    events_.push_back({n_chunks_ - 1, shift});
+    events_.push_back({n_chunks_ - 1, shift, least});
+  }
+
+  // Of the entries of v; kNoScale in lanes where a state is 0 that the next step reaches.
+  [[nodiscard]] Base least_exponent() const {
+    Base least(-kNoScale);
+    for (Index i = 0; i < n(); ++i) {
+      const Base here = primal(v_[at(i)]);
+      const Base exponent = where_positive(here - 1e-300, exponent_of(here), Base(kNoScale));
+      least = elementwise_min(least, where_positive(here, exponent, Base(-kNoScale)));
+      for (std::int32_t e = layout_->begin[at(i)]; e < layout_->begin[at(i + 1)]; ++e) {
+        const Base there = primal(v_[at(layout_->target[at(e)])]);
+        const Base flows = where_positive(primal(by_source_[at(e)]), here, Base(0.0));
+        least = where_positive(where_positive(there, Base(0.0), flows), Base(kNoScale), least);
+      }
+    }
+    return least;
   }
 
   void save_checkpoint() {

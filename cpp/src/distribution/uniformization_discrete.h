@@ -40,10 +40,33 @@ class DiscreteSweep {
     out_.assign(out.begin(), out.end());
   }
 
+  // As in ScalarSweep.
+  void find_lost(int l, bool relative, std::vector<Index>& times) const {
+    std::optional<LostMass> mass;
+    for (const Pick& p : picks_) {
+      const double value = lane(primal(out_[at(p.time)]), l);
+      const double exponent =
+          value > 0 ? lane(out_exponent_[at(p.time)], l) + std::ilogb(value) : kNoScale;
+      if (p.lane_index != l || p.row < 0 || exponent > kUsualExponent) {
+        continue;
+      }
+      if (!mass) {
+        mass.emplace(chain_, l);
+      }
+      if (mass->matters(p.row + 1, exponent, 0, !relative, [&p](Index b, Index e) {
+            return p.row >= b && (e < 0 || p.row < e) ? 0.0 : kNoScale;
+          })) {
+        times.push_back(p.time);
+      }
+    }
+  }
+  [[nodiscard]] bool cut_off(int l) const { return lane(cut_off_, l) > 0; }
+
   // All += .
   void adjoint(Span<const T> out_bar, Span<T> edge_bar, Span<T> start_bar) {
     out_bar_ = out_bar;
     choose_unit();
+    cut_off_ = Base(0.0);
     observation_.begin_reverse();
     if (chain_.n_chunks() > 0) {
       Rows rows{*this};
@@ -150,7 +173,7 @@ class DiscreteSweep {
     }
   };
 
-  void add_picked(const Base& exponent, Index time, int lane_index, T* row_bar) const {
+  void add_picked(const Base& exponent, Index time, int lane_index, T* row_bar) {
     if (layout_->by_vertex()) {
       for (Index u = 0; u < width(); ++u) {
         add_lane(row_bar[u], out_bar_[time * layout_->n_vertices + layout_->vertex[at(u)]],
@@ -163,7 +186,10 @@ class DiscreteSweep {
     for (Index s = 0; s < width(); ++s) {
       const T bar = scaled(series_share(time, s), power_of_two(-bar_exponent));
       const Base shift = observation_.exponent(chain_, exponent, s) - unit;
-      add_lane(row_bar[s], scaled(bar, power_of_two(shift, 900.0)), lane_index);
+      if (lane(shift, lane_index) > kLargestExponent && lane(magnitude(bar), lane_index) > 0) {
+        set_lane(cut_off_, lane_index, 1.0);
+      }
+      add_lane(row_bar[s], scaled(bar, power_of_two(shift, kLargestExponent)), lane_index);
     }
   }
 
@@ -186,11 +212,14 @@ class DiscreteSweep {
     observation_.add_atom_adjoint(atom_bar, start_bar);
   }
 
+  // Beyond it adjoints of states might leave the double range.
+  static constexpr double kLargestExponent = 900;
+
   const TransitionLayout* layout_ = nullptr;
   Chain<T> chain_;
   Observation<T, T> observation_;
   ChainReverse<T> reverse_;
-  Base valid_, unit_;
+  Base valid_, unit_, cut_off_;
   Span<const T> out_bar_;
   std::vector<Pick> picks_;
   std::vector<T> rows_, out_;

@@ -6,6 +6,9 @@
 // weights; at a time with derivative parts the result is their Taylor sum.
 #pragma once
 
+#include <optional>
+
+#include "distribution/lost_mass.h"
 #include "distribution/uniformization_observe.h"
 #include "distribution/uniformization_reverse.h"
 #include "distribution/uniformization_series.h"
@@ -62,9 +65,36 @@ class ScalarSweep {
     out_exponent_.assign(out_exponent.begin(), out_exponent.end());
   }
 
+  // Adds the times whose result in a lane may lack what underflowed in the last forward. relative:
+  // also where only its logarithm would show it.
+  void find_lost(int i, bool relative, std::vector<Index>& times) const {
+    std::optional<LostMass> mass;
+    const double unit = layout_->quantity == Quantity::pdf ? std::log2(lane(chain_.rate(), i)) : 0;
+    for (Index t = 0; t < ssize(rates_) && lane(valid_, i) == 1; ++t) {
+      const PoissonSum<T>& s = sums_.sums()[at(t)];
+      const double sum = lane(primal(s.total[0].sum), i);
+      const double exponent =
+          sum > 0 ? lane(s.total[0].exponent, i) + std::ilogb(sum) : kNoScale;
+      if (exponent > kUsualExponent) {
+        continue;
+      }
+      if (!mass) {
+        mass.emplace(chain_, i);
+      }
+      const double x = lane(rates_[at(t)], i);
+      if (mass->matters(s.next[i] * kChunk, exponent, unit, !relative,
+                        [x](Index b, Index e) { return log_probability(x, b, e); })) {
+        times.push_back(t);
+      }
+    }
+  }
+  // Did the last adjoint meet numbers in a lane that it had to cut off?
+  [[nodiscard]] bool cut_off(int i) const { return lane(cut_off_, i) > 0; }
+
   // All += . out_bar belongs to the `out` of the last forward (exponents are constants). Spans for
   // what it was not asked to keep are empty.
   void adjoint(Span<const T> out_bar, Span<T> edge_bar, Span<T> start_bar, Span<T> times_bar) {
+    cut_off_ = Base(0.0);
     for (Index i = 0; i < times_bar.size(); ++i) {
       times_bar[i] += out_bar[i] * slope_[at(i)];
     }
@@ -276,6 +306,7 @@ class ScalarSweep {
       const Base shift =
           group.exponent[i] + observation_.exponent(chain_, exponents[c - begin], series) - unit;
       const Base weight = group.weight[i] * window.range.holds(c);
+      cut_off_ += where_positive(shift - kLargestExponent, size * weight, Base(0.0));
       T term = scaled(bar, weight * power_of_two(shift, kLargestExponent));
       T* const row_bar = rows_bar_.data() + (c - begin) * kChunk * width + series;
       for (Index j = 0; j < kChunk; ++j) {
@@ -285,7 +316,7 @@ class ScalarSweep {
     }
   }
 
-  // A state that no mass reaches may have an adjoint beyond the double range; it stays finite.
+  // Beyond it adjoints of states might leave the double range.
   static constexpr double kLargestExponent = 500;
 
   const TransitionLayout* layout_ = nullptr;
@@ -295,7 +326,7 @@ class ScalarSweep {
   ChainReverse<N> reverse_;
   SeriesSegment<T> segment_;
   PoissonSums<T> sums_;
-  Base valid_, unit_;
+  Base valid_, unit_, cut_off_;
   std::vector<Base> rates_;
   std::vector<T> steps_;  // (n_times) derivative parts of the times
   std::vector<T> out_, slope_, rows_, rows_bar_;
