@@ -107,6 +107,36 @@ def test_derivatives_in_time(name: str) -> None:
             assert_near(found, exact, 1e-11, largest(exact, 1))
 
 
+@pytest.mark.parametrize("name", [*STIFF[::4], "cyclic-continuous-1"])
+def test_an_occupancy_grows_by_the_state_probability(name: str) -> None:
+    case = CASES[name]
+    (exact,) = truth(case, "state_probability", times=case.times)
+    absorbing = phasic.Graph.from_serialized(case.graph)._frozen().is_absorbing()
+    found = native(
+        program(name), case, "accumulated_occupancy", ("times",), times=case.times, **SQUARING
+    )
+    found = found.reshape(*exact.shape, 4)
+    diagonal = np.arange(4)
+    assert_near(
+        found[:, diagonal, :, diagonal].swapaxes(0, 1),
+        np.where(absorbing, 0.0, exact),
+        1e-13,
+        np.ones(1),
+    )
+
+
+@pytest.mark.parametrize("wrt", [("times", "times"), ("theta", "times"), ("times", "theta")])
+def test_second_derivatives_of_occupancies_agree_with_uniformization(wrt: tuple[str, str]) -> None:
+    name, quantity = "cyclic-continuous-1", "accumulated_occupancy"
+    case = CASES[name]
+    case = replace(case, times=np.array([0.0, *case.times[1:]]))
+    found, exact = (
+        native(program(name), case, quantity, wrt, times=case.times, density=density)
+        for density in ("squaring", "uniformization")
+    )
+    assert_near(found, exact, 1e-11, largest(exact, exact.ndim - 1))
+
+
 def test_mixed_derivatives_and_the_slope_at_zero() -> None:
     case = CASES["cyclic-continuous-1"]
     case = replace(case, times=np.array([0.0, *case.times[1:]]))

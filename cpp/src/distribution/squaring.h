@@ -232,6 +232,24 @@ class Squaring {
   }
 
   // --- results
+  // The plane with one derivative in time less, -1 if p has none. What an occupancy grows by with t is
+  // the state probability; along S (1 + eps) it would be t times that minus the occupancy.
+  [[nodiscard]] Index without_time(Index p) const {
+    if (layout().discrete) {
+      return -1;
+    }
+    if (in_->time_direction && p >= algebra().n_base()) {
+      return p - algebra().n_base();
+    }
+    for (Index level = 0; level < in_->n_levels(); ++level) {
+      const Index bit = Index{1} << level;
+      if (is_time_level(level) && (p % algebra().n_base() & bit) != 0) {
+        return p - bit;
+      }
+    }
+    return -1;
+  }
+
   void write_vertices(Span<double> out) const {
     const Index n_vertices = layout().n_vertices, n_times = row_.rows();
     const bool occupancy = layout().quantity == Quantity::accumulated_occupancy;
@@ -239,8 +257,11 @@ class Squaring {
       for (Index i = 0; i < n_times; ++i) {
         double* const to = out.data() + (p * n_times + i) * n_vertices;
         const double unit = std::exp2(row_exponent_[at(i)]);
+        const Index slope_of = occupancy ? without_time(p) : -1;
+        const double* const row = slope_of >= 0 ? row_.row(slope_of, i) : row_.row(p, i);
+        const double scale = slope_of >= 0 ? unit * times_[at(i)] : unit;
         for (Index k = 0; k < n(); ++k) {
-          to[layout().vertex[at(k)]] = occupancy ? visits_.row(p, i)[k] : unit * row_.row(p, i)[k];
+          to[layout().vertex[at(k)]] = occupancy && slope_of < 0 ? visits_.row(p, i)[k] : scale * row[k];
         }
         for (Index c = 0; c < layout().n_classes && !occupancy; ++c) {
           to[layout().vertex[at(n() + c)]] = absorbed_.row(p, i)[c];
