@@ -1,16 +1,12 @@
-"""Distributions whose weights are functions of theta that are not linear.
+"""Parameters of derived graphs, whose weights are functions of theta that are not linear.
 
-1. A graph derived from a model has one parameter for each of its weights. `DerivedWeights` makes
-   these parameters out of those of the model, with functions that JAX differentiates, batches and
-   compiles.
-2. `of_weights` makes a distribution all whose methods take theta to these parameters first.
+A graph derived from a model has one parameter for each of its weights. `DerivedWeights` makes these
+parameters out of those of the model, with functions that JAX differentiates, batches and compiles;
+a distribution takes theta through it as through `phasic._weights.Weights`.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +18,7 @@ from phasic._evaluator import Evaluator
 from phasic._options import EvaluationOptions
 from phasic._primitive import evaluate
 from phasic._request import Quantity, Request
+from phasic._weights import Weights
 
 
 class DerivedWeights:
@@ -38,7 +35,10 @@ class DerivedWeights:
     """
 
     def __init__(
-        self, trace: _core.Trace, options: EvaluationOptions, inner: DerivedWeights | None
+        self,
+        trace: _core.Trace,
+        options: EvaluationOptions,
+        inner: DerivedWeights | Weights | None,
     ) -> None:
         self._inner = inner
         self._model = Evaluator(trace, options)
@@ -97,44 +97,4 @@ class DerivedWeights:
         return base.at[..., edge].add(coefficient.astype(theta.dtype) * theta[..., param])
 
 
-def of_weights(kind: Any, inner: Any, weights: DerivedWeights) -> Any:
-    """Return a distribution of class ``kind`` whose theta are the arguments of ``weights``.
-
-    Every method of ``inner`` that has a parameter ``theta`` is there, with ``weights(theta)``.
-    """
-    made: Any = object.__new__(_class_of_weights(kind))
-    made._set_up(inner.trace, None, inner._options)
-    made._recording.update(inner._recording)
-    made._inner, made._weights, made._base = inner, weights, kind
-    return made
-
-
-@functools.cache
-def _class_of_weights(kind: Any) -> type[Any]:
-    members: dict[str, Any] = {
-        "__reduce__": lambda self: (of_weights, (self._base, self._inner, self._weights)),
-        "__doc__": f"A `{kind.__name__}` whose weights are functions of theta that are not linear.",
-        "param_length": property(
-            lambda self: self._weights.param_length, doc=kind.param_length.__doc__
-        ),
-    }
-    for name in dir(kind):
-        method = getattr(kind, name)
-        if not name.startswith("_") and inspect.isfunction(method):
-            signature = inspect.signature(method)
-            if "theta" in signature.parameters:
-                members[name] = _of_weights(method, signature)
-    return type(f"{kind.__name__}OfReward", (kind,), members)
-
-
-def _of_weights(method: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(self._inner, *args, **kwargs)
-        given.arguments["theta"] = self._weights(given.arguments.get("theta"))
-        return method(*given.args, **given.kwargs)
-
-    return call
-
-
-__all__ = ["DerivedWeights", "of_weights"]
+__all__ = ["DerivedWeights"]

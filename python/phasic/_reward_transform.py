@@ -22,12 +22,13 @@ import numpy.typing as npt
 from phasic import _core
 from phasic._concrete import link
 from phasic._derived import CONSTANT, Terms
-from phasic._derived_weights import DerivedWeights, of_weights
+from phasic._derived_weights import DerivedWeights
 from phasic._edge_table import EdgeTable
 from phasic._options import EvaluationOptions
 from phasic._primitive import evaluate
 from phasic._request import Program, Quantity, Request
 from phasic._reward_weights import RewardTerms, reward_graph
+from phasic._weights import Weights
 
 _Plan = dict[str, Any]
 _Floats = npt.NDArray[np.float64]
@@ -42,14 +43,13 @@ class RewardTransforms:
     _trace: _core.Trace
     _options: EvaluationOptions
     _recording: dict[str, Any]
-    _weights: Any = None  # Weights or DerivedWeights: what theta goes through, if anything
-    _base: Any = None  # the class that a derived one is made of
+    _weights: DerivedWeights | Weights | None  # what theta goes through
 
-    def _made(self, trace: _core.Trace, weights: DerivedWeights | None) -> Any:
-        kind: Any = self._base or type(self)
-        made = kind.from_trace(trace, options=self._options)
+    def _made(self, trace: _core.Trace, weights: DerivedWeights | Weights | None) -> Any:
+        made: Any = object.__new__(type(self))
+        made._set_up(trace, None, self._options, weights)
         made._recording.update(self._recording)
-        return made if weights is None else of_weights(kind, made, weights)
+        return made
 
     def reward_transform(self, rewards: npt.ArrayLike) -> Any:
         """Return the distribution of an accumulated reward, as a function of the same theta.
@@ -154,7 +154,7 @@ class RewardWeights(DerivedWeights):
         trace: _core.Trace,
         plan: _Plan,
         options: EvaluationOptions,
-        inner: DerivedWeights | None = None,
+        inner: DerivedWeights | Weights | None = None,
     ) -> None:
         super().__init__(trace, options, inner)
         self._given = (trace, plan, options, inner)
@@ -226,7 +226,7 @@ class EventWeights(DerivedWeights):
         trace: _core.Trace,
         rates: _Floats,
         options: EvaluationOptions,
-        inner: DerivedWeights | None = None,
+        inner: DerivedWeights | Weights | None = None,
     ) -> None:
         super().__init__(trace, options, inner)
         self._given = (trace, rates, options, inner)

@@ -21,6 +21,7 @@ from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._density_plan import DensityPlan, density_plan
 from phasic._derived import Terms
+from phasic._derived_weights import DerivedWeights
 from phasic._evaluator import Evaluator
 from phasic._graphs import check_program, native_graph
 from phasic._joint_moments import JointMoments
@@ -150,7 +151,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         trace: _core.Trace,
         discrete: bool | None,
         options: EvaluationOptions | None,
-        weights: Weights | None = None,
+        weights: DerivedWeights | Weights | None = None,
     ) -> None:
         check_program(trace)
         if discrete is not None and discrete != trace.is_discrete:
@@ -445,6 +446,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         ValueError
             If a shape, a time or the quantity is not as stated.
         """
+        theta = self._weigh(theta)
         return density_plan(self._trace, self._options, theta, t, quantity, gradient=gradient)
 
     def _at(self, name: str, theta: Any, t: Any) -> jax.Array:
@@ -462,7 +464,7 @@ def _restore(
     kind: type[PhaseType],
     trace: _core.Trace,
     options: EvaluationOptions,
-    weights: Weights | None,
+    weights: DerivedWeights | Weights | None,
 ) -> PhaseType:
     """Unpickle: a distribution is its trace, its options and its function to weights."""
     made = kind.__new__(kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,11 +126,30 @@ def test_methods_of_every_kind_take_the_parameters_of_the_model() -> None:
     model, rewards = phasic.PhaseType(tandem()), np.array([0.0, 1.0, 0.0, 3.0, 0.0])
     theta, s = jnp.array([2.0, 3.0, 1.0]), jnp.array([0.0, 0.7, 5.0])
     of_reward = model.reward_transform(rewards)
-    for name in dir(phasic.PhaseType):
+    inner = phasic.PhaseType.from_trace(of_reward.trace)
+    weights = jnp.asarray(of_reward._weights(theta))
+    others: dict[str, Any] = {
+        "q": 0.3,
+        "s": -s,
+        "t": s,
+        "rewards": np.outer([1.0, 2.0], np.arange(of_reward.n_vertices)),
+        "powers": (2, 1),
+        "key": jax.random.key(2),
+    }
+    for name in set(dir(phasic.PhaseType)) - {"pmf", "logpmf", "pgf"}:  # of discrete models
         method = getattr(phasic.PhaseType, name)
-        if not name.startswith("_") and inspect.isfunction(method):
-            own = "theta" in inspect.signature(method).parameters
-            assert own == (getattr(type(of_reward), name) is not method), name
+        if name.startswith("_") or not inspect.isfunction(method):
+            continue
+        names = inspect.signature(method).parameters
+        if "theta" in names:
+            given = {key: value for key, value in others.items() if key in names}
+            given |= {"s": s, "rewards": None} if name == "laplace" else {}
+            for found, expected in zip(
+                jax.tree.leaves(method(of_reward, theta=theta, **given)),
+                jax.tree.leaves(method(inner, theta=weights, **given)),
+                strict=True,
+            ):
+                assert np.array_equal(found, expected), name
     np.testing.assert_allclose(
         of_reward.laplace(theta, s), model.laplace(theta, s, rewards), rtol=1e-13
     )
