@@ -89,9 +89,9 @@ class JointMoments:
 
         Notes
         -----
-        Costs as many expectations as the product of all ``powers + 1``, except that powers of one
-        reward alone, and of two rewards once each, take one elimination. With rewards >= 0 nothing
-        is subtracted in continuous time.
+        Costs about as many expectations as the product of all ``powers + 1``, those of one total
+        order being rows of one batch; powers of one reward alone, and of two rewards once each,
+        take one elimination. With rewards >= 0 nothing is subtracted in continuous time.
 
         Examples
         --------
@@ -135,28 +135,30 @@ class JointMoments:
         vertices = _started(Terms.of(self._trace.graph()))
         reward = [rewards[..., i, :][..., vertices] for i in range(len(index))]
         discrete = self._trace.is_discrete
-        rows: dict[_Index, Any] = {}
-        for at in itertools.product(*(range(k + 1) for k in index)):
-            if not any(at):
-                rows[at] = self.expected_sojourn(theta)[..., vertices]
-                continue
-            earned = _earned(at, rows, reward, discrete)
-            if at == index:
-                return earned.sum(-1) * math.prod(math.factorial(k) for k in index)
-            rows[at] = self._passed_on(theta, earned) - (earned if discrete else 0.0)
-        raise AssertionError("the last multi-index is the index itself")
+        none = (0,) * len(index)
+        rows: dict[_Index, Any] = {none: self.expected_sojourn(theta)[..., vertices]}
+        for degree in range(1, sum(index)):
+            level = [at for at in _up_to(index) if sum(at) == degree]
+            each = [_earned(at, rows, reward, discrete) for at in level]
+            earned = jnp.stack(each, axis=-2)
+            passed = self._passed_on(theta, earned, vertices) - (earned if discrete else 0.0)
+            rows |= {at: passed[..., i, :] for i, at in enumerate(level)}
+        earned = _earned(index, rows, reward, discrete)
+        return earned.sum(-1) * math.prod(math.factorial(k) for k in index)
 
-    def _passed_on(self, theta: Any, row: Any) -> Any:
-        """Return row U: the expected sojourn from a start (..., n_transient) of either sign."""
+    def _passed_on(self, theta: Any, rows: Any, vertices: Indices) -> Any:
+        """Return rows U: expected sojourns from starts (..., n_rows, n_started) of either sign."""
         free = self._derive("free", _free_terms)
-        vertices = _started(Terms.of(self._trace.graph()))
-        both = jnp.stack([jnp.maximum(row, 0.0), jnp.maximum(-row, 0.0)], axis=-2)
+        both = jnp.stack([jnp.maximum(rows, 0.0), jnp.maximum(-rows, 0.0)], axis=-2)
         start, scale = normalised(both)
-        sojourn = free.expected_sojourn(joined(self._weigh(theta)[..., None, :], start))[
-            ..., vertices
-        ]
-        signed = scale[..., None] * sojourn
+        sojourn = free.expected_sojourn(joined(self._weigh(theta)[..., None, None, :], start))
+        signed = scale[..., None] * sojourn[..., vertices]
         return signed[..., 0, :] - signed[..., 1, :]
+
+
+def _up_to(index: _Index) -> list[_Index]:
+    """Return the multi-indices from 0 to ``index``."""
+    return list(itertools.product(*(range(k + 1) for k in index)))
 
 
 def _earned(at: _Index, rows: dict[_Index, Any], reward: list[Any], discrete: bool) -> Any:
