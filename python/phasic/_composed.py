@@ -35,19 +35,32 @@ class Composed:
 
         An operand may be None. With ``may_be_infinite`` infinite results are regular.
         """
+        result: jax.Array = self.several(key, function, *operands, may_be_infinite=may_be_infinite)
+        return result
+
+    def several(
+        self,
+        key: Hashable,
+        function: Callable[..., Any],
+        *operands: Any,
+        may_be_infinite: bool = False,
+    ) -> Any:
+        """Return the same where the function returns a tree of arrays."""
         compiled = self._compiled.get(key)
         if compiled is None:
 
             def run(*given: Any) -> Any:
                 return function(*given)
 
-            run.__name__ = f"phasic_{key if isinstance(key, str) else 'composed'}"
+            name = key[0] if isinstance(key, tuple) else key
+            run.__name__ = f"phasic_{name}"
             compiled = self._compiled.setdefault(key, jax.jit(run))
-        result: jax.Array = compiled(*operands)
-        if any(isinstance(x, jax.core.Tracer) for x in (*operands, result)):
+        result = compiled(*operands)
+        arrays = jax.tree.leaves(result)
+        if any(isinstance(x, jax.core.Tracer) for x in (*operands, *arrays)):
             return result
-        regular = ~jnp.isnan(result) if may_be_infinite else jnp.isfinite(result)
-        if result.is_fully_addressable and not regular.all():
+        test = (lambda x: ~jnp.isnan(x)) if may_be_infinite else jnp.isfinite
+        if any(x.is_fully_addressable and not test(x).all() for x in arrays):
             result = function(*operands)
         return result
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from phasic._composed import joined, normalised
-from phasic._epochs import Epoch, EpochModels
+from phasic._epochs import EpochModels
 from phasic._ladders import pair_ladder, power_ladder
 from phasic.phase_type import PhaseType
 
@@ -123,8 +123,7 @@ def _at(model: PhaseType, theta: Any, duration: Any) -> Any:
 
 def _last(models: EpochModels, quantity: str, theta: Any, rewards: Any, **options: Any) -> Any:
     """Return a quantity of the last epoch; errors name it."""
-    zero = jnp.zeros((), theta.dtype)
-    epoch = Epoch(models.n_epochs - 1, models.later, theta, zero, zero, zero)
+    epoch = models.epoch(models.n_epochs - 1, models.later, theta)
     return epoch.ask(quantity, rewards=rewards, **options)
 
 

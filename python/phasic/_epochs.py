@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -64,8 +65,18 @@ class Epoch:
 
     def ask(self, quantity: str, *arguments: Any, **options: Any) -> Any:
         """Return a quantity of the model; its errors name the epoch."""
+        return self._named(
+            partial(getattr(self.model, quantity), self.theta, *arguments, **options)
+        )
+
+    def drawn(self, key: Any, *arguments: Any, **options: Any) -> Any:
+        """Return draws of the model with their states; errors name the epoch."""
+        draw = self.model.sample_with_state
+        return self._named(partial(draw, key, self.theta, *arguments, **options))
+
+    def _named(self, call: Callable[[], Any]) -> Any:
         try:
-            return getattr(self.model, quantity)(self.theta, *arguments, **options)
+            return call()
         except ValueError as error:
             raise type(error)(f"epoch {self.index}: {error}") from error
 
@@ -158,6 +169,12 @@ class EpochModels:
                 " expected transient vertices to stay transient and absorbing ones absorbing"
             )
 
+    def epoch(self, k: int, model: PhaseType, theta: Any) -> Epoch:
+        """Return epoch k as if nothing came before; theta has the parameters of its start too."""
+        zero = jnp.zeros((), theta.dtype)
+        nothing = jnp.zeros(self.n_vertices, theta.dtype)
+        return Epoch(k, model, theta, zero, nothing, zero)
+
     def flow(self, theta: Any, starts: Any) -> list[Epoch]:
         """Return the epochs.
 
@@ -168,9 +185,7 @@ class EpochModels:
         starts : array, shape (..., n_epochs)
             Start times, the first one 0.
         """
-        zero = jnp.zeros((), theta.dtype)
-        nothing = jnp.zeros(self.n_vertices, theta.dtype)
-        epochs = [Epoch(0, self.first, theta[..., 0, :], zero, nothing, zero)]
+        epochs = [self.epoch(0, self.first, theta[..., 0, :])]
         for k in range(1, self.n_epochs):
             last, duration = epochs[-1], starts[..., k] - starts[..., k - 1]
             ends = last.at_end("state_probability", duration)

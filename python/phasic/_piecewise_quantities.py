@@ -23,6 +23,7 @@ IN_TIME = (
     "logsf",
     "hazard",
     "state_probability",
+    "conditional_state_probability",
     "accumulated_occupancy",
 )
 LOGARITHMS = ("logpdf", "logsf")
@@ -100,9 +101,8 @@ def _absorption_probability(
 # --- at times
 
 
-def _select(
-    models: EpochModels,
-    theta: Any,
+def select(
+    epochs: list[Epoch],
     starts: Any,
     times: Any,
     value: Callable[[Epoch, Any], Any],
@@ -114,12 +114,12 @@ def _select(
     """
     t = times if times.ndim else times[None]
     found: Any = None
-    for epoch in models.flow(theta, starts):
+    for epoch in epochs:
         begins = starts[..., epoch.index, None] if epoch.index else 0.0
         since = t - begins
         inside = jnp.ones_like(since, bool) if epoch.index == 0 else t >= begins
         over = jnp.zeros_like(inside)
-        if epoch.index + 1 < models.n_epochs:
+        if epoch.index + 1 < len(epochs):
             over = t >= starts[..., epoch.index + 1, None]
         here = value(epoch, jnp.where(inside & ~over, since, 0.0))
         mask = inside.reshape(*inside.shape, *(1,) * axes)
@@ -132,7 +132,7 @@ def _scaled(name: str) -> Callable[..., Any]:
         def value(epoch: Epoch, t: Any) -> Any:
             return epoch.scale[..., None] * epoch.ask(name, t)
 
-        return _select(models, theta, starts, times, value)
+        return select(models.flow(theta, starts), starts, times, value)
 
     return quantity
 
@@ -142,23 +142,30 @@ def _logarithm(name: str) -> Callable[..., Any]:
         def value(epoch: Epoch, t: Any) -> Any:
             return epoch.log_scale[..., None] + epoch.ask(name, t)
 
-        return _select(models, theta, starts, times, value)
+        return select(models.flow(theta, starts), starts, times, value)
 
     return quantity
 
 
 def _hazard(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
-    return _select(models, theta, starts, times, lambda epoch, t: epoch.ask("hazard", t))
+    return select(
+        models.flow(theta, starts), starts, times, lambda epoch, t: epoch.ask("hazard", t)
+    )
+
+
+def settled_at(models: EpochModels, epoch: Epoch, t: Any) -> Any:
+    """Return the cdf at times t (..., n_t) since the start of an epoch."""
+    if epoch.index == 0:
+        return epoch.ask("cdf", t)
+    ends = jnp.where(models.is_absorbing, epoch.ask("state_probability", t), 0.0)
+    return epoch.settled[..., None] + epoch.scale[..., None] * ends.sum(-1)
 
 
 def _cdf(models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any) -> Any:
     def value(epoch: Epoch, t: Any) -> Any:
-        if epoch.index == 0:
-            return epoch.ask("cdf", t)
-        ends = jnp.where(models.is_absorbing, epoch.ask("state_probability", t), 0.0)
-        return epoch.settled[..., None] + epoch.scale[..., None] * ends.sum(-1)
+        return settled_at(models, epoch, t)
 
-    return _select(models, theta, starts, times, value)
+    return select(models.flow(theta, starts), starts, times, value)
 
 
 def _state_probability(
@@ -168,7 +175,17 @@ def _state_probability(
         here = epoch.scale[..., None, None] * epoch.ask("state_probability", t)
         return epoch.absorbed[..., None, :] + here
 
-    return _select(models, theta, starts, times, value, axes=1)
+    return select(models.flow(theta, starts), starts, times, value, axes=1)
+
+
+def _conditional_state_probability(
+    models: EpochModels, theta: Any, starts: Any, times: Any, _rewards: Any
+) -> Any:
+    def value(epoch: Epoch, t: Any) -> Any:
+        inside = jnp.where(models.is_absorbing, 0.0, epoch.ask("state_probability", t))
+        return inside / inside.sum(-1, keepdims=True)
+
+    return select(models.flow(theta, starts), starts, times, value, axes=1)
 
 
 def _accumulated_occupancy(
@@ -198,7 +215,8 @@ QUANTITIES: dict[str, Callable[..., Any]] = {
     "hazard": _hazard,
     "cdf": _cdf,
     "state_probability": _state_probability,
+    "conditional_state_probability": _conditional_state_probability,
     "accumulated_occupancy": _accumulated_occupancy,
 }
 
-__all__ = ["IN_TIME", "LOGARITHMS", "QUANTITIES", "raw_moments"]
+__all__ = ["IN_TIME", "LOGARITHMS", "QUANTITIES", "raw_moments", "select", "settled_at"]

@@ -74,17 +74,56 @@ class Quantiles:
         return self._quantiles(self._weigh(theta), q)
 
 
+def root_of_cdf(
+    search: Callable[[Any, Any], Any], of_density: Callable[[str, Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """Return ``search``, which finds t from (parameters, q), with derivatives.
+
+    Parameters
+    ----------
+    search : callable
+        From any tree of parameters and q, shape (..., n_q), to quantiles of that shape.
+    of_density : callable
+        From the name of a quantity (``pdf``, ``cdf``, ``sf``), the parameters and t, shape
+        (..., n_q), to its values; differentiable.
+    """
+    root = jax.custom_jvp(search)
+
+    @root.defjvp
+    def _(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+        (given, q), (given_dot, q_dot) = primals, tangents
+        found = root(given, q)
+        inside = (found > 0) & (found < jnp.inf)
+        t = jnp.where(inside, found, 1)
+
+        def moved(name: str) -> Any:
+            return jax.jvp(lambda x: of_density(name, x, t), (given,), (given_dot,))[1]
+
+        # The cdf grows by -dsf; each is used where it does not cancel.
+        growth = jnp.where(q > 0.5, -moved("sf"), moved("cdf"))
+        density = jnp.where(inside, of_density("pdf", given, t), 1)
+        pace = jnp.where(inside, 1 / density, jnp.where(found == 0, 0, jnp.nan))
+        return found, ((q_dot - growth) * pace).astype(found.dtype)
+
+    return root
+
+
 class QuantileSearch:
     """The quantile function of one program."""
 
     def __init__(self, evaluate: Evaluator) -> None:
-        self._evaluate = evaluate
         self._program = evaluate.program
-        search = jax.custom_jvp(lambda theta, q: self._search(theta, q)[0])
-        search.defjvp(self._jvp)
-        self._differentiable = jax.jit(search)
+
+        def of_density(name: str, theta: Any, t: Any) -> Any:
+            if self._program.trace.is_discrete:
+                raise TypeError(
+                    "the quantile of a discrete model cannot be differentiated: it is a step "
+                    "function of q and theta"
+                )
+            return evaluate(name, theta, times=t)
+
+        self._differentiable = jax.jit(root_of_cdf(lambda *x: self._search(*x)[0], of_density))
         self._checked = jax.jit(self._search)
-        self._root: Callable[..., Any] = search
 
     def __call__(self, theta: Any, q: Any) -> jax.Array:
         """Return the quantiles; see `PhaseType.quantile`."""
@@ -130,26 +169,6 @@ class QuantileSearch:
         )
         return call(what, theta, q)
 
-    def _jvp(self, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
-        if self._program.trace.is_discrete:
-            raise TypeError(
-                "the quantile of a discrete model cannot be differentiated: it is a step function "
-                "of q and theta"
-            )
-        (theta, q), (theta_dot, q_dot) = primals, tangents
-        root = self._root(theta, q)
-        inside = (root > 0) & (root < jnp.inf)
-        t = jnp.where(inside, root, 1)
-
-        def moved(name: str) -> Any:
-            return jax.jvp(lambda x: self._evaluate(name, x, times=t), (theta,), (theta_dot,))[1]
-
-        # The cdf grows by -dsf; each is used where it does not cancel.
-        growth = jnp.where(q > 0.5, -moved("sf"), moved("cdf"))
-        density = jnp.where(inside, self._evaluate("pdf", theta, times=t), 1)
-        pace = jnp.where(inside, 1 / density, jnp.where(root == 0, 0, jnp.nan))
-        return root, ((q_dot - growth) * pace).astype(root.dtype)
-
     def _raise_for_bad_rows(self, operands: tuple[Any, ...], status: Any) -> None:
         bad = status.reshape(-1) != 0
         if not bad.any():
@@ -171,4 +190,4 @@ class QuantileSearch:
         raise (BudgetError if code == _OVER_BUDGET else ValueError)(text)
 
 
-__all__ = ["QuantileSearch", "Quantiles"]
+__all__ = ["QuantileSearch", "Quantiles", "root_of_cdf"]

@@ -248,7 +248,7 @@ class Sampler:
             theta, rewards, None, param_length=trace.param_length, n_vertices=trace.n_vertices
         )
         form = _Form(
-            _shape_of(shape),
+            checked_shape(shape),
             arguments.form.n_rewards,
             arguments.form.reward_axis,
             max_length,
@@ -264,7 +264,7 @@ class Sampler:
             starts = _starts(start, (*batch, *form.shape))
             operands.append(starts.reshape(*batch, form.n_draws))
         operands = [x.reshape((1,) * (len(batch) + 1 - x.ndim) + x.shape) for x in operands]
-        operands.insert(0, _check_key(key))
+        operands.insert(0, checked_key(key))
         if any(isinstance(x, jax.core.Tracer) for x in operands):
             results: tuple[jax.Array, ...] = self._function(form)(*operands)[:-1]
             return results
@@ -356,7 +356,8 @@ def _seed(key: Any, batch: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate(parts, axis=-1)
 
 
-def _check_key(key: Any) -> Any:
+def checked_key(key: Any) -> Any:
+    """Return the key, checked to be one, typed or legacy."""
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"key is of type {type(key).__name__}, expected a JAX key (jax.random.key)")
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -372,7 +373,8 @@ def _check_key(key: Any) -> Any:
     return key
 
 
-def _shape_of(shape: Any) -> tuple[int, ...]:
+def checked_shape(shape: Any) -> tuple[int, ...]:
+    """Return a shape, given as an int or as several, as a tuple."""
     axes: tuple[int, ...]
     try:
         axes = (operator.index(shape),)
@@ -389,7 +391,7 @@ def _shape_of(shape: Any) -> tuple[int, ...]:
 def _absorbing(given: Any, trace: _core.Trace) -> tuple[int, ...]:
     """Return the rows of ``given``, sorted, each once."""
     absorbing = trace.graph().is_absorbing()
-    rows = tuple(sorted(set(_shape_of(given))))
+    rows = tuple(sorted(set(checked_shape(given))))
     if not rows or rows[-1] >= absorbing.size or not absorbing[list(rows)].all():
         raise ValueError(
             f"given is {given!r}, expected rows of absorbing states in states(): "
@@ -425,4 +427,4 @@ def _starts(value: Any, shape: tuple[int, ...]) -> Any:
         ) from error
 
 
-__all__ = ["Paths", "Sample", "Sampler", "Sampling"]
+__all__ = ["Paths", "Sample", "Sampler", "Sampling", "checked_key", "checked_shape"]

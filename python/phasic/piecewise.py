@@ -22,11 +22,13 @@ from phasic._composed import Composed
 from phasic._epochs import EpochModels, Relabelling
 from phasic._graphs import native_graph
 from phasic._options import EvaluationOptions
+from phasic._piecewise_quantile import PiecewiseQuantiles
+from phasic._piecewise_sampling import PiecewiseSampling
 from phasic._weights import WeightFunction, weighted
 from phasic.graph import Graph
 
 
-class PiecewisePhaseType:
+class PiecewisePhaseType(PiecewiseQuantiles, PiecewiseSampling):
     """The absorption time of a model whose parameters are constant within epochs.
 
     Epoch k lasts from ``starts[k]`` to ``starts[k + 1]``, the last one for ever. In each the
@@ -309,6 +311,15 @@ class PiecewisePhaseType:
         """
         return self._call("state_probability", theta, starts, t=t)
 
+    def conditional_state_probability(self, theta: Any, t: Any, *, starts: Any = None) -> jax.Array:
+        """Return the probability of each vertex at time t, given that absorption comes later.
+
+        Arguments, shapes and errors are those of `state_probability`. It sums to 1, and is 0 for
+        absorbing vertices. What is left is rescaled at every start, so it is right where the
+        probability of survival underflows as a whole, and NaN where that underflows in one epoch.
+        """
+        return self._call("conditional_state_probability", theta, starts, t=t)
+
     def accumulated_occupancy(self, theta: Any, t: Any, *, starts: Any = None) -> jax.Array:
         """Return the expected time spent in each vertex up to time t, 0 for absorbing ones.
 
@@ -350,7 +361,9 @@ class PiecewisePhaseType:
             may_be_infinite=name in quantities.LOGARITHMS,
         )
 
-    def _prepared(self, theta: Any, starts: Any, t: Any, rewards: Any) -> tuple[Any, ...]:
+    def _prepared(
+        self, theta: Any, starts: Any, t: Any, rewards: Any, times_name: str = "t"
+    ) -> tuple[Any, ...]:
         n_epochs, size = self.n_epochs, self._models.first.param_length
         if self._weights is not None:
             theta = self._weights(theta)
@@ -371,7 +384,12 @@ class PiecewisePhaseType:
         if not isinstance(starts, jax.core.Tracer):
             _check_starts(np.asarray(starts))
         checked = prepare(
-            theta[..., 0, :], rewards, t, param_length=size, n_vertices=self.n_vertices
+            theta[..., 0, :],
+            rewards,
+            t,
+            param_length=size,
+            n_vertices=self.n_vertices,
+            times_name=times_name,
         )
         dtype = checked.operands[0].dtype
         given = [None if x is None else as_numbers("", x) for x in (t, rewards)]

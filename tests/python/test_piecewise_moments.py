@@ -12,16 +12,23 @@ import pytest
 
 import phasic
 from models import erlang, two_islands
-from piecewise_oracle import Piecewise, compute, gradient
-from test_piecewise import CASES, DEMES, arguments, join_matrix, joined_demes, two_demes
+from piecewise_oracle import Piecewise, certain_gradient, compute, gradient
+from test_piecewise import (
+    CASES,
+    DEMES,
+    arguments,
+    assert_derivatives,
+    join_matrix,
+    joined_demes,
+    two_demes,
+)
 
 SMALL = [name for name in CASES if CASES[name].graph["n_vertices"] <= 8]
-DEFAULT = SMALL[:1]
 
 
 def marked(names: Any) -> list[Any]:
     """All names; those that are not run every time carry the mark."""
-    return [n if n in DEFAULT else pytest.param(n, marks=pytest.mark.extended) for n in names]
+    return [n if n == SMALL[0] else pytest.param(n, marks=pytest.mark.extended) for n in names]
 
 
 def truth(graph: Any, rewards: np.ndarray, theta: Any, starts: Any) -> list[Any]:
@@ -50,21 +57,45 @@ def test_moments_of_generated_models(name: str) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("name", [name for name in SMALL if "stiff" not in name])
+@pytest.mark.parametrize("name", SMALL)
 def test_derivatives_of_moments_in_theta_and_starts(name: str) -> None:
     model, theta, starts, _ = arguments(name)
     theta = np.where(theta == 0, 0.01, theta)
     rewards = CASES[name].rewards
-    found = jax.jit(jax.jacrev(partial(everything, model, rewards), (0, 1)))(theta, starts)
-    for of in (0, 1):
-        if np.size((theta, starts)[of]) == 0:
-            continue
-        exact = gradient(partial(truth, CASES[name].graph, rewards), of, theta, starts)
-        if of == 1:
-            exact[:, 0] = 0.0  # the first start is 0 and stays there
-        for row, expected in zip(found[of], exact, strict=True):
-            scale = 1e-11 * np.abs(expected).max()
-            np.testing.assert_allclose(row, expected, rtol=1e-9, atol=scale)
+    compute_all = partial(everything, model, rewards)
+    found = jax.jit(jax.jacrev(compute_all, (0, 1)))(theta, starts)
+    value = compute_all(theta, starts)
+    for of, at in enumerate((theta, starts)):
+        if at.size:
+            exact = gradient(partial(truth, CASES[name].graph, rewards), of, theta, starts)
+            if of == 1:
+                exact[:, 0] = 0.0  # the first start is 0 and stays there
+            assert_derivatives(found[of], exact, value, at)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("name", ["acyclic-continuous-0", "stiff-theta-continuous-1"])
+def test_hessians_of_a_covariance(name: str) -> None:
+    model, theta, starts, _ = arguments(name)
+    theta, starts = theta[:2], starts[:2]
+    graph, rewards = CASES[name].graph, CASES[name].rewards
+    model = phasic.PiecewisePhaseType(phasic.Graph.from_serialized(graph), starts)
+
+    def covariance(th: Any) -> Any:
+        exact = Piecewise(graph, th, starts)
+        first, second = (exact.moments([r]) for r in rewards)
+        return [exact.moments(list(rewards)) - first * second]
+
+    def slopes(th: Any) -> Any:
+        return list(certain_gradient(covariance, 0, th)[0])
+
+    exact = gradient(slopes, 0, theta).reshape(theta.size, theta.size)
+    found = jax.jit(jax.hessian(lambda th: model.covariance(th, rewards)[0, 1]))(theta)
+    found = np.asarray(found).reshape(theta.size, theta.size)
+    at = np.outer(theta, theta)  # second derivatives in the logarithm, where they compare
+    value = abs(float(model.covariance(theta, rewards)[0, 1]))
+    allowed = 1e-9 * np.abs(exact * at).max() + 1e-13 * value
+    assert np.abs((found - exact) * at).max() <= allowed
 
 
 def test_covariance_of_height_and_length_agrees_with_simulated_trees() -> None:
