@@ -3,8 +3,8 @@
 1. The native side lists which terms each weight of a reward's graph is the sum of (see
    ``phasic/transform.h``).
 2. The edge weights of the model are linear in theta; the probabilities of leaving the vertices
-   without reward are native absorption probabilities, one row of a batch for each entry. Sums of
-   products of the two are the parameters of the new graph's trace.
+   without reward are native absorption probabilities (see `phasic._zero_parts`). Sums of products
+   of the two are the parameters of the new graph's trace.
 3. Events along the way make a discrete graph whose weights are those of the model divided by what
    leaves their vertex, events included.
 """
@@ -29,6 +29,7 @@ from phasic._primitive import evaluate
 from phasic._request import Program, Quantity, Request
 from phasic._reward_weights import RewardTerms, reward_graph
 from phasic._weights import Weights
+from phasic._zero_parts import ZeroParts
 
 _Plan = dict[str, Any]
 _Floats = npt.NDArray[np.float64]
@@ -80,10 +81,10 @@ class RewardTransforms:
         Notes
         -----
         Positive rewards divide the rates, which stay linear in theta. Vertices without reward are
-        eliminated without subtraction, once for each of them that others lead to in one batched
-        native call; then the distribution is evaluated on what is left. With float32 the weights
-        in between are rounded to float32. A theta with which vertices without reward trap the
-        process raises ``ValueError``, and gives NaN where JAX traces.
+        eliminated without subtraction, in one batched native call of as many rows as the largest
+        connected part of them has entries; then the distribution is evaluated on what is left. With
+        float32 the weights in between are rounded to float32. A theta with which vertices without
+        reward trap the process raises ``ValueError``, and gives NaN where JAX traces.
 
         Examples
         --------
@@ -160,8 +161,8 @@ class RewardWeights(DerivedWeights):
         self._given = (trace, plan, options, inner)
         self._terms = RewardTerms.of(plan)
         self._entry: npt.NDArray[np.int64] = plan["entry"]
-        zero = plan["zero_graph"]
-        self._zero = None if zero is None else Program(link(zero), options)
+        self._parts = None if plan["zero_graph"] is None else ZeroParts.of(plan)
+        self._zero = None if self._parts is None else Program(link(self._parts.graph), options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._given
@@ -193,20 +194,25 @@ class RewardWeights(DerivedWeights):
     def _through(self, theta: jax.Array, model: jax.Array) -> jax.Array:
         """Return the terms that lead through vertices without reward, (..., n_terms)."""
         assert self._zero is not None
-        terms, n = self._terms, len(self._entry)
-        shape = (*theta.shape[:-1], n)
+        assert self._parts is not None
+        terms, parts = self._terms, self._parts
+        starts = jnp.asarray(parts.starts, theta.dtype)
+        shape = (*theta.shape[:-1], len(starts))
         started = jnp.concatenate(
             [
                 jnp.broadcast_to(theta[..., None, :], (*shape, theta.shape[-1])),
-                jnp.broadcast_to(jnp.eye(n, dtype=theta.dtype), (*shape, n)),
+                jnp.broadcast_to(starts, (*shape, starts.shape[-1])),
             ],
             axis=-1,
         )
         leaving = evaluate(Request(self._zero, Quantity.ABSORPTION), started)
-        time = evaluate(Request(self._zero, Quantity.MOMENTS), jax.lax.stop_gradient(started))
-        caught = jnp.isinf(time[..., 0])[..., terms.through_entry]
+        visits = evaluate(Request(self._zero, Quantity.SOJOURN), jax.lax.stop_gradient(started))
+        endless = jnp.zeros((*shape, 1 + parts.part.max()), bool)
+        endless = endless.at[..., parts.part[1:]].max(jnp.isinf(visits[..., 1:]))
+        caught = endless[..., parts.row, parts.entry_part][..., terms.through_entry]
         into = model[..., terms.through_edge]
-        share = leaving[..., terms.through_entry, terms.through_vertex]
+        row = parts.row[terms.through_entry]
+        share = leaving[..., row, parts.end] / parts.weight.astype(theta.dtype)[row]
         return into * jnp.where(caught & (into > 0), jnp.nan, share)
 
 

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from phasic import _core
 from phasic._concrete import link
+from phasic._zero_parts import ZeroParts
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-_CHUNK = 256  # entries evaluated at once
+_CHUNK = 256  # rows evaluated at once
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,24 @@ def reward_graph(graph: _core.Graph, rewards: Floats) -> _core.Graph:
 def _through(plan: dict[str, Any], terms: RewardTerms, model: Floats) -> Floats:
     """Return the part of each weight that leads through vertices without reward."""
     total = np.zeros(len(terms.scale))
-    n_entries = len(plan["entry"])
-    if n_entries == 0:
+    if len(plan["entry"]) == 0:
         return total
-    trace = link(plan["zero_graph"])
-    order = np.argsort(terms.through_entry, kind="stable")
-    ends = np.searchsorted(terms.through_entry[order], np.arange(0, n_entries + _CHUNK, _CHUNK))
-    for chunk, first in enumerate(range(0, n_entries, _CHUNK)):
-        entries = np.arange(first, min(first + _CHUNK, n_entries))
-        theta = np.zeros((len(entries), n_entries))
-        theta[np.arange(len(entries)), entries] = 1.0
+    parts = ZeroParts.of(plan)
+    trace = link(parts.graph)
+    row = parts.row[terms.through_entry]
+    order = np.argsort(row, kind="stable")
+    n_rows = len(parts.weight)
+    ends = np.searchsorted(row[order], np.arange(0, n_rows + _CHUNK, _CHUNK))
+    for chunk, first in enumerate(range(0, n_rows, _CHUNK)):
+        theta = parts.starts[first : first + _CHUNK]
         leaving, _, status = _core.evaluate(trace, "absorption", theta)
         if status.any() or leaving is None:
-            row = int(np.argmax(status != 0))
-            raise ValueError(_core.explain(trace, "absorption", int(status[row]), theta[row]))
-        rows = order[ends[chunk] : ends[chunk + 1]]
-        share = leaving[terms.through_entry[rows] - first, terms.through_vertex[rows]]
-        part = model[terms.through_edge[rows]] * share
-        total += np.bincount(terms.through_weight[rows], part, len(total))
+            bad = int(np.argmax(status != 0))
+            raise ValueError(_core.explain(trace, "absorption", int(status[bad]), theta[bad]))
+        ways = order[ends[chunk] : ends[chunk + 1]]
+        share = leaving[row[ways] - first, parts.end[ways]] / parts.weight[row[ways]]
+        part = model[terms.through_edge[ways]] * share
+        total += np.bincount(terms.through_weight[ways], part, len(total))
     return total
 
 
