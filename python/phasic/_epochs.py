@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,7 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from phasic._composed import joined, normalised
-from phasic._derived import Indices, Terms, reachable_vertices, with_free_start
+from phasic._derived import (
+    Indices,
+    Terms,
+    reachable_vertices,
+    with_free_start,
+    with_killing,
+)
 from phasic._graphs import native_graph
 from phasic._ladders import Ladder
 from phasic.graph import Graph
@@ -127,10 +133,21 @@ class EpochModels:
                 reached = reachable_vertices(terms, into)
             everyone = np.union1d(everyone, reached)
         self.transient: Indices = everyone[~self.is_absorbing[everyone]]
+        if not self.transient.size:
+            raise ValueError(
+                "the graph starts in absorbing states only, so the absorption time is 0 whatever "
+                "the epochs are; expected a start edge to a state that leads to others"
+            )
         self.first = PhaseType(graph, **options)
         self._terms, self._options = terms, options
         self._ladders: dict[tuple[Any, int], tuple[Ladder, PhaseType]] = {}
         self.later = self._made(with_free_start(terms, self.transient))
+
+    @cached_property
+    def killed(self) -> PhaseType:
+        """The model with its start and killing rates of `transient` as parameters behind theta."""
+        free = with_free_start(self._terms, self.transient)
+        return self._made(with_killing(free, self.transient))
 
     def _made(self, terms: Terms) -> PhaseType:
         return PhaseType(Graph._from_core(terms.graph()), **self._options)

@@ -59,9 +59,7 @@ class JointMoments:
 
         Arguments, shapes and errors are those of `covariance`. NaN for a reward that does not vary.
         """
-        covariance = self.covariance(theta, rewards)
-        deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-        return covariance / (deviation[..., :, None] * deviation[..., None, :])
+        return correlation_of(self.covariance(theta, rewards))
 
     def joint_moment(self, theta: Any, rewards: Any, powers: Sequence[int]) -> jax.Array:
         """Return a joint raw moment ``E[Y_1^k_1 Y_2^k_2 ..]`` of accumulated rewards.
@@ -156,6 +154,12 @@ class JointMoments:
         return signed[..., 0, :] - signed[..., 1, :]
 
 
+def correlation_of(covariance: jax.Array) -> jax.Array:
+    """Return the correlation matrix of a covariance matrix (..., n, n)."""
+    deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
+    return covariance / (deviation[..., :, None] * deviation[..., None, :])
+
+
 def _up_to(index: _Index) -> list[_Index]:
     """Return the multi-indices from 0 to ``index``."""
     return list(itertools.product(*(range(k + 1) for k in index)))
@@ -204,4 +208,4 @@ def _checked_powers(powers: Sequence[int], n_rewards: int) -> _Index:
     return index
 
 
-__all__ = ["JointMoments"]
+__all__ = ["JointMoments", "correlation_of"]

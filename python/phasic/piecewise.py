@@ -21,14 +21,16 @@ from phasic._cache import CacheLike
 from phasic._composed import Composed
 from phasic._epochs import EpochModels, Relabelling
 from phasic._graphs import native_graph
+from phasic._joint_moments import correlation_of
 from phasic._options import EvaluationOptions
 from phasic._piecewise_quantile import PiecewiseQuantiles
 from phasic._piecewise_sampling import PiecewiseSampling
+from phasic._piecewise_transforms import PiecewiseTransforms
 from phasic._weights import WeightFunction, weighted
 from phasic.graph import Graph
 
 
-class PiecewisePhaseType(PiecewiseQuantiles, PiecewiseSampling):
+class PiecewisePhaseType(PiecewiseQuantiles, PiecewiseSampling, PiecewiseTransforms):
     """The absorption time of a model whose parameters are constant within epochs.
 
     Epoch k lasts from ``starts[k]`` to ``starts[k + 1]``, the last one for ever. In each the
@@ -234,6 +236,13 @@ class PiecewisePhaseType(PiecewiseQuantiles, PiecewiseSampling):
                 "the variance of one accumulated reward is variance(theta, rewards)"
             )
         return self._call("covariance", theta, starts, rewards=self._non_negative(rewards))
+
+    def correlation(self, theta: Any, rewards: Any, *, starts: Any = None) -> jax.Array:
+        """Return the correlation matrix of several accumulated rewards.
+
+        Arguments, shapes and errors are those of `covariance`. NaN for a reward that does not vary.
+        """
+        return correlation_of(self.covariance(theta, rewards, starts=starts))
 
     def expected_sojourn(self, theta: Any, *, starts: Any = None) -> jax.Array:
         """Return the expected time in each vertex before absorption, shape (..., n_vertices)."""

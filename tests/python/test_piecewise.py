@@ -280,5 +280,9 @@ def test_what_is_wrong_is_said() -> None:
         joined_demes(np.full((graph.vertices_length(),) * 2, 0.3))
     with raises(ValueError, match=r"relabel\[2\] has shape \(2,\)"):
         joined_demes(np.ones(2))
+    with raises(ValueError, match="the graph starts in absorbing states only"):
+        at_once = phasic.Graph(1)
+        at_once.starting_vertex().add_edge(at_once.find_or_create_vertex([1]), 0.7)
+        phasic.PiecewisePhaseType(at_once, [0.0, 1.0])
     with raises(ValueError, match="graph is discrete"):
         phasic.PiecewisePhaseType(phasic.Graph.from_serialized(negative_binomial(1)), [0.0])

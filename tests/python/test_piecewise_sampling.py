@@ -89,6 +89,7 @@ def test_rewards_over_a_split(kind: str) -> None:
     assert (both[:, 1] > 0).any()  # not joined yet
 
 
+@pytest.mark.extended
 def test_the_same_numbers_under_every_transformation() -> None:
     model = joined_demes()
     thetas = DEMES * np.array([0.5, 1.0, 1.5])[:, None, None]
