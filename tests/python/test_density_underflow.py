@@ -78,7 +78,9 @@ def seeds(n: int, n_default: int) -> list[Any]:
     [
         pytest.param(60, 1e-8, 1e4, [1.0], id="60"),
         pytest.param(40, 1e-30, 10.0, [0.25, 1.0, 0.0078125], id="40"),
-        pytest.param(60, 1e-8, 1e4, [0.125, 8.0], id="60-long", marks=pytest.mark.extended),
+        pytest.param(20, 1e-40, 1e6, [64.0, 2.0**20], id="20-long"),
+        pytest.param(60, 1e-8, 1e4, [0.125, 8.0], id="60-8", marks=pytest.mark.extended),
+        pytest.param(60, 1e-8, 1e4, [1000.0], id="60-1000", marks=pytest.mark.extended),
     ],
 )
 def test_a_rare_path(n: int, slow: float, fast: float, times: list[float]) -> None:
@@ -117,11 +119,19 @@ def test_random_discrete_models(seed: int) -> None:
         check_logs(getattr(d, quantity.replace("pdf", "pmf"))(None, times), exact)
 
 
-@pytest.mark.parametrize("back", [0.5, pytest.param(1e-12, marks=pytest.mark.extended)])
-def test_gradients_and_hessians(back: float) -> None:
-    graph, times = two_rates(24, back), np.array([0.125, 2.0])
+@pytest.mark.parametrize(
+    ("back", "times"),
+    [
+        pytest.param(0.5, [0.125, 2.0], id="sweep"),
+        pytest.param(0.5, [2.0, 512.0], id="both"),
+        pytest.param(1e-12, [0.125, 2.0], id="sweep-1e-12", marks=pytest.mark.extended),
+        pytest.param(1e-12, [64.0, 2.0**20], id="squaring", marks=pytest.mark.extended),
+    ],
+)
+def test_gradients_and_hessians(back: float, times: list[float]) -> None:
+    graph, times = two_rates(24, back), np.array(times)
     d = of(graph)
-    theta = jnp.asarray([3.0, 1e-14])
+    theta = jnp.asarray([3.0, 1e-20])
     value, gradient, hessian = oracle.evaluate(graph, theta, "logpdf", times=times, order=2)
     assert value.max() < -700
     check_logs(d.logpdf(theta, times), value)
@@ -144,6 +154,23 @@ def test_a_leak_that_outlives_the_mass() -> None:
         exact = oracle.evaluate(graph, [], quantity, times=times)[0]
         assert exact.max() > -1400
         check_logs(getattr(d, quantity)(None, times), exact)
+
+
+def test_small_terms_at_millions_of_steps() -> None:
+    """Inside a chunk of steps terms are divided by up to k^15, here 1e97."""
+    graph, theta, times = two_rates(24, 1e-12), [3.0, 1e-20], 2.0 ** np.array([20.0, 18.0])
+    exact = oracle.evaluate(graph, theta, "logpdf", times=times)[0]
+    for method in ("uniformization", "squaring"):
+        check_logs(of(graph, density=method).logpdf(theta, times), exact)
+
+
+def test_many_steps_of_a_discrete_model() -> None:
+    """Three rare events one after the other: negative binomial."""
+    p, steps = 1e-150, np.array([3.0, 100.0, 2.0**22])
+    edges: Edges = {(i, i + 1): p for i in (1, 2, 3)}
+    graph = models.serialized([(i,) for i in range(1, 5)], {1: 1.0}, edges, discrete=True)
+    exact = np.log((steps - 1) / 2) + np.log(steps - 2) + 3 * np.log(p)
+    check_logs(of(graph).logpmf(None, steps), exact)
 
 
 def test_rows_and_times_do_not_see_each_other() -> None:

@@ -5,7 +5,8 @@
 // 2. Lanes that cannot be evaluated (bad times, too much predicted work) are marked in the row check;
 //    they and the squared ones have zero rates in the sweep, so that it stays finite and short.
 // 3. Times whose result the sweep may have lost by underflow (lost_mass.h) are evaluated again, in
-//    numbers without bounds; so are gradients that left the range.
+//    numbers without bounds; so are gradients that left the range, and logarithms that squaring in
+//    doubles does not give.
 // 4. All give out * 2^exponent; logarithms are taken of the scaled number, so they stay finite
 //    where the value itself underflows.
 #pragma once
@@ -55,7 +56,7 @@ class DensityQuantity {
     sweep_.prepare(layout);
     sizes_ = phasic::detail::density_sizes(program, request);
     squared_rows_.resize(program, request, layout, output_size(program, request));
-    unbounded_.resize(program, request, layout);
+    unbounded_.resize(request, layout);
     edge_.resize(program.out_edge.size());
     start_.resize(program.start_edge.size());
     exponent_.assign(layout.by_vertex() ? 0 : at(request.n_times), Base(0.0));
@@ -80,6 +81,10 @@ class DensityQuantity {
     std::copy(weights.start.begin(), weights.start.end(), start_.begin());
     check_times(check, times);
     plan(check, times);
+    times_.assign(times.begin(), times.end());
+    for (std::vector<Index>& again : again_) {
+      again.clear();
+    }
     std::fill(out.begin(), out.end(), T(0.0));
     std::fill(exponent_.begin(), exponent_.end(), Base(0.0));
     if (has(Share::swept)) {
@@ -89,7 +94,9 @@ class DensityQuantity {
     for (int i = 0; i < kLanes; ++i) {
       if (share_[i] == Share::squared &&
           !squared_rows_.run(i, edge_, start_, times, out, exponent_)) {
-        check.status[i] = RowStatus::out_of_range;
+        share_[i] = Share::unbounded;
+        take_all_times(i);
+        run_unbounded(i, check, times, out);
       }
     }
     keep_within_one(out);
@@ -114,7 +121,7 @@ class DensityQuantity {
         squared_rows_.add_gradient(i, mantissa_bar, weights.theta_bar, times_bar);
       }
     }
-    if (has(Share::swept)) {
+    if (has(Share::swept) || has(Share::unbounded)) {
       reverse_sweep(weights, mantissa_bar, times_bar);
     }
   }
@@ -160,8 +167,9 @@ class DensityQuantity {
     }
   }
 
-  // Who evaluates a lane: the sweep, squaring, or nobody (a row with a fault, a copy of another).
-  enum class Share { nobody, swept, squared };
+  // Who evaluates a lane: the sweep, squaring, numbers without bounds, or nobody (a row with a fault, a
+  // copy of another).
+  enum class Share { nobody, swept, squared, unbounded };
   [[nodiscard]] bool has(Share share) const {
     return std::find(share_, share_ + kLanes, share) != share_ + kLanes;
   }
@@ -224,16 +232,22 @@ class DensityQuantity {
 
   // Results that underflow inside the sweep, again.
   void find_again(RowCheck<T>& check, Span<const T> times, Span<T> out) {
-    for (int i = 0; i < kLanes; ++i) {
-      std::vector<Index>& again = again_[i];
-      again.clear();
-      if (share_[i] == Share::swept && !layout_->by_vertex()) {
-        sweep_.find_lost(i, relative_, again);
-      }
-      if (!again.empty() && !unbounded_.run(i, again, edge_, start_, times, out, exponent_)) {
-        check.status[i] = RowStatus::over_budget;
+    for (int i = 0; i < kLanes && !layout_->by_vertex(); ++i) {
+      if (share_[i] == Share::swept) {
+        sweep_.find_lost(i, relative_, again_[i]);
+        run_unbounded(i, check, times, out);
       }
     }
+  }
+  void run_unbounded(int i, RowCheck<T>& check, Span<const T> times, Span<T> out) {
+    if (!again_[i].empty() &&
+        !unbounded_.run(i, again_[i], edge_, start_, times, out, exponent_)) {
+      check.status[i] = RowStatus::over_budget;
+    }
+  }
+  void take_all_times(int i) {
+    again_[i].resize(exponent_.size());
+    std::iota(again_[i].begin(), again_[i].end(), Index{0});
   }
 
   // Distribution functions may exceed 1 by the rounding of their sum.
@@ -261,7 +275,9 @@ class DensityQuantity {
     std::fill(edge_bar_.begin(), edge_bar_.end(), T(0.0));
     std::fill(start_bar_.begin(), start_bar_.end(), T(0.0));
     const bool times = request_->gradient == static_cast<int>(Part::times);
-    sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
+    if (has(Share::swept)) {
+      sweep_.adjoint(mantissa_bar, edge_bar_, start_bar_, times ? times_bar : Span<T>());
+    }
     for (int i = 0; i < kLanes; ++i) {
       reverse_again(i, times ? times_bar : Span<T>());
     }
@@ -276,23 +292,23 @@ class DensityQuantity {
 
   // What the sweep cannot give of the adjoint of lane i.
   void reverse_again(int i, Span<T> times_bar) {
-    if (share_[i] != Share::swept || layout_->by_vertex()) {
-      return;
-    }
-    const bool failed = sweep_.cut_off(i) || !finite(edge_bar_, i) || !finite(start_bar_, i);
-    if (!edge_bar_.empty() && failed) {
+    const bool failed = share_[i] == Share::swept && !layout_->by_vertex() && gradient_lost(i);
+    if (failed) {
       for (std::vector<T>* x : {&edge_bar_, &start_bar_}) {
         for (T& value : *x) {
           copy_lane(value, T(0.0), i);
         }
       }
-      again_[i].resize(exponent_.size());
-      std::iota(again_[i].begin(), again_[i].end(), Index{0});
+      take_all_times(i);
     }
     if (!again_[i].empty()) {
-      unbounded_.reverse(i, again_[i], edge_, start_, swept_times_, unbounded_bar_, exponent_,
+      unbounded_.reverse(i, again_[i], edge_, start_, times_, unbounded_bar_, exponent_,
                          edge_bar_, start_bar_, times_bar);
     }
+  }
+  [[nodiscard]] bool gradient_lost(int i) const {
+    return !edge_bar_.empty() &&
+           (sweep_.cut_off(i) || !finite(edge_bar_, i) || !finite(start_bar_, i));
   }
   [[nodiscard]] static bool finite(const std::vector<T>& values, int i) {
     return std::all_of(values.begin(), values.end(), [i](const T& x) {
@@ -311,7 +327,7 @@ class DensityQuantity {
   UnboundedLanes<T> unbounded_;
   std::vector<Index> again_[kLanes];  // times that the sweep does not serve
   std::vector<Base> exponent_;
-  std::vector<T> edge_, start_, mantissa_, swept_edge_, swept_start_, swept_times_;
+  std::vector<T> edge_, start_, times_, mantissa_, swept_edge_, swept_start_, swept_times_;
   std::vector<T> edge_bar_, start_bar_, mantissa_bar_, unbounded_bar_;
 };
 

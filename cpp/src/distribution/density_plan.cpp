@@ -16,6 +16,7 @@ constexpr double kMaxSquaringBytes = 2e9;     // beyond it squaring is refused
 // its lanes are full and 0.7 for a row alone; the choice must not depend on which it is.
 constexpr double kSweepOperation = 0.15, kDenseOperation = 0.05, kSparseOperation = 1.0;
 constexpr double kSetUp = 2000;
+constexpr double kTwicePrecision = 9;  // what a sweep costs more where derivatives in t are wanted
 constexpr double kClearlyCheaper = 4;  // squaring must be by this factor, as predictions are rough
 
 double matrix_bytes(const Program& program) {
@@ -97,10 +98,10 @@ DensityPlan plan_density(const Program& program, const Request& request, const D
   const bool in_time =
       request.gradient == static_cast<int>(Part::times) ||
       std::find(request.levels.begin(), request.levels.end(), Part::times) != request.levels.end();
+  sweep.operations *= in_time ? kTwicePrecision : 1;
   const double derivatives =
       power_of_three(request.levels.size()) *
-      (request.gradient == static_cast<int>(Part::theta) ? 4.0 : request.gradient >= 0 ? 2.0 : 1.0) *
-      (in_time ? 10 : 1);  // in twice the working precision
+      (request.gradient == static_cast<int>(Part::theta) ? 4.0 : request.gradient >= 0 ? 2.0 : 1.0);
   const bool cheaper =
       kClearlyCheaper *
           (products * (kDenseOperation * dense + kSparseOperation * series * times) + kSetUp) <

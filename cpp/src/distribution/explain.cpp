@@ -5,7 +5,6 @@
 #include <sstream>
 #include <vector>
 
-#include "distribution/unbounded_rows.h"
 #include "phasic/evaluate.h"
 
 namespace phasic {
@@ -170,9 +169,8 @@ std::string over_budget(const Program& program, Request request, Span<const doub
   const DensityPlan plan = density_plan(program, request, theta, times);
   if (plan.within_budget) {
     return "the result lies so far below the range of doubles that the sweep must carry exponents of "
-           "its own, and at " + number(detail::kUnboundedCost) + " times the predicted work of " +
-           number(plan.operations) + " multiply-adds that exceeds max_operations = " +
-           number(request.max_operations) +
+           "its own: about 20 times the predicted work of " + number(plan.operations) +
+           " multiply-adds, which exceeds max_operations = " + number(request.max_operations) +
            ": the largest rate times the largest t is too large; shorten t or raise max_operations";
   }
   const bool squaring = plan.method == DensityMethod::squaring;
@@ -214,11 +212,7 @@ std::string explain(const Program& program, const Request& request, RowStatus st
     case RowStatus::out_of_range:
       return "the result leaves the range of double precision at this theta: rates or rewards are "
              "too far apart (total rates must stay between 1e-290 and 1e290 and results below "
-             "1.8e308); rescale the unit of time or of the rewards" +
-             std::string(request.quantity == Quantity::logpdf
-                             ? ". Squaring cannot give logarithms of densities below 1e-280 times "
-                               "the largest exit rate at small t; density=\"uniformization\" can"
-                             : "");
+             "1.8e308); rescale the unit of time or of the rewards";
     case RowStatus::over_budget:
       return over_budget(program, request, theta, times);
   }

@@ -8,6 +8,8 @@
 //    more: each entry is right to its last digits.
 // 4. What was lost matters to a result by at most the probability of the steps of the epoch. It is
 //    compared with the result itself.
+// 5. Where steps are summed in chunks, a step is first divided by (k + 1) .. (k + kChunk - 1) and
+//    may underflow there; it is multiplied by as much again.
 // Every bound is of one lane alone.
 #pragma once
 
@@ -17,6 +19,8 @@ namespace phasic::PHASIC_ISA {
 
 inline constexpr double kLossExponent = -1022;   // of one product, in units of the mantissas
 inline constexpr double kLossMargin = 200;       // bits that a result must lie above what was lost
+inline constexpr double kRoundedExponent = -1070;  // of a chunk's term that underflows gradually
+inline constexpr double kRoundedMargin = 60;
 inline constexpr double kUsualExponent = -900;   // of results that no loss can reach
 inline constexpr double kVisibleExponent = -1100;  // of losses that may be seen in a double
 
@@ -43,25 +47,37 @@ class LostMass {
     epoch.end = chain.n_chunks() * kChunk;
     epochs_.push_back(epoch);
     log_products_ = std::log2(products + 1);
-    first_ = first_step(chain, lane_index);
+    form_range(chain, lane_index);
+    first_ = first_step(0);
+    first_summed_ = first_step(kChunk - 1);
   }
 
   // May a result of size 2^exponent that took the first n_steps steps lack what was lost?
   // weight(b, e): log2 of a bound of the probability of the steps b < k < e (e < 0: without end).
-  // unit: log2 of what multiplies the result; visible: only losses that show in a double count.
+  // unit: log2 of what multiplies the result; visible: only losses that show in a double count;
+  // summed: over chunks.
   template <class Weight>
-  [[nodiscard]] bool matters(Index n_steps, double exponent, double unit, bool visible,
+  [[nodiscard]] bool matters(Index n_steps, double exponent, double unit, bool visible, bool summed,
                              Weight&& weight) const {
+    const double least_visible = visible ? kVisibleExponent - unit : 2 * kNoScale;
+    const double divisor =
+        summed ? (kChunk - 1) * std::log2(static_cast<double>(n_steps + kChunk)) : 0;
     for (Index a = 0; a < ssize(epochs_) && epochs_[at(a)].begin < n_steps; ++a) {
       const Epoch& epoch = epochs_[at(a)];
       const Index end = std::min(epoch.end, n_steps), begin = std::max(epoch.begin, first_);
+      const Index begin_summed = std::max(epoch.begin, first_summed_);
+      const double rounded = kRoundedExponent + epoch.exponent + divisor;
+      const double least = std::max(exponent - kRoundedMargin, least_visible);
+      if (begin_summed < end && rounded > least &&
+          rounded + weight(begin_summed, epoch.end < n_steps ? epoch.end : -1) > least) {
+        return true;
+      }
       if (begin >= end) {
         continue;
       }
-      double loss = std::log2(static_cast<double>(end - begin)) + log_products_ + kLossExponent +
+      const double loss = std::log2(static_cast<double>(end - begin)) + log_products_ + kLossExponent +
                     epoch.exponent;
-      const double limit =
-          std::max(exponent - kLossMargin, visible ? kVisibleExponent - unit : 2 * kNoScale);
+      const double limit = std::max(exponent - kLossMargin, least_visible);
       if (loss > limit && loss + weight(begin, forgotten(a, n_steps)) > limit) {
         return true;
       }
@@ -92,7 +108,7 @@ class LostMass {
   static constexpr double kLargestLoss = 900;
 
   template <class N>
-  static Index first_step(const Chain<N>& chain, int i) {
+  void form_range(const Chain<N>& chain, int i) {
     const TransitionLayout& layout = chain.layout();
     double least = 1, start = 1;
     const auto take = [&](const N& x, double& smallest) {
@@ -109,14 +125,31 @@ class LostMass {
       take(chain.stay()[k], least);
       take(chain.start_vector(0)[k], start);
     }
-    const double range = -lane(chain.start_exponent(), i) + 1000 + std::log2(start);
-    const double steps = range / std::max(-std::log2(least), 1e-9) - 2;
-    return steps > 0 ? static_cast<Index>(std::min(steps, 1e12)) / kChunk * kChunk : 0;
+    range_ = -lane(chain.start_exponent(), i) + kNormalRange + std::log2(start);
+    factor_ = std::max(-std::log2(least), 1e-9);
+  }
+  static constexpr double kNormalRange = 960;  // bits below 1 at which 53 digits are still there
+
+  // A step before which nothing underflows, even divided n_divisors times by it.
+  [[nodiscard]] Index first_step(Index n_divisors) const {
+    Index low = 0, high = Index{1} << 40;  // in chunks
+    while (low < high) {
+      const Index middle = (low + high + 1) / 2;
+      const double k = static_cast<double>(middle * kChunk + 1);
+      const double divisors = static_cast<double>(n_divisors) * std::log2(k + kChunk);
+      if (k * factor_ + divisors <= range_) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low * kChunk;
   }
 
   std::vector<Epoch> epochs_;
   double log_products_ = 0;
-  Index first_ = 0;  // no underflow before this step
+  double range_ = 0, factor_ = 0;         // bits that entries may lose, and lose at most in a step
+  Index first_ = 0, first_summed_ = 0;    // nothing underflows before these steps
 };
 
 // log2 of a bound of Pr(b < N < e) for a Poisson N with mean x; b and e multiples of kChunk.

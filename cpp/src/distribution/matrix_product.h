@@ -1,7 +1,8 @@
 // Products of dense row-major matrices whose structural zeros are known by row and column.
 //
 // 1. Rows are padded to whole vectors with zeros, so that there are no column tails.
-// 2. Four rows times two vectors of columns stay in registers over the inner sum.
+// 2. Four rows times two vectors of columns stay in registers over the inner sum; vectors are those
+//    of the instruction set, as compilers take wider ones through memory.
 // 3. Entry (i, j) sums over [inner_begin[j], inner_end[i]) widened to the group of four rows and the
 //    panel of columns; what this adds is zero. A lower block triangle costs a sixth of the full cube.
 #pragma once
@@ -24,33 +25,42 @@ struct InnerBounds {
 
 namespace detail_product {
 
-using Storage = VecStorage<8>::type;
+#if defined(__AVX512F__)
+inline constexpr int kNative = 8;
+#elif defined(__AVX__)
+inline constexpr int kNative = 4;
+#else
+inline constexpr int kNative = 2;
+#endif
+typedef double Storage __attribute__((vector_size(kNative * sizeof(double))));
+inline constexpr Index kMaxPanels = kNative == 8 ? 2 : 1;  // of kVector columns, in registers
 
-// kRows rows of `out` at kPanels vectors of columns.
+// kRows rows of `out` at kPanels times kVector columns.
 template <int kRows, int kPanels>
 void add_tile(const double* left, Index left_stride, const double* right, Index right_stride,
               Index first, Index last, double* out) {
-  Storage sum[kRows][kPanels];
+  constexpr int kVectors = kPanels * static_cast<int>(kVector) / kNative;
+  Storage sum[kRows][kVectors];
   for (int i = 0; i < kRows; ++i) {
-    for (int p = 0; p < kPanels; ++p) {
-      std::memcpy(&sum[i][p], out + i * right_stride + p * kVector, sizeof(Storage));
+    for (int p = 0; p < kVectors; ++p) {
+      std::memcpy(&sum[i][p], out + i * right_stride + p * kNative, sizeof(Storage));
     }
   }
   for (Index l = first; l < last; ++l) {
-    Storage b[kPanels];
-    for (int p = 0; p < kPanels; ++p) {
-      std::memcpy(&b[p], right + l * right_stride + p * kVector, sizeof(Storage));
+    Storage b[kVectors];
+    for (int p = 0; p < kVectors; ++p) {
+      std::memcpy(&b[p], right + l * right_stride + p * kNative, sizeof(Storage));
     }
     for (int i = 0; i < kRows; ++i) {
       const double a = left[i * left_stride + l];
-      for (int p = 0; p < kPanels; ++p) {
+      for (int p = 0; p < kVectors; ++p) {
         sum[i][p] += a * b[p];
       }
     }
   }
   for (int i = 0; i < kRows; ++i) {
-    for (int p = 0; p < kPanels; ++p) {
-      std::memcpy(out + i * right_stride + p * kVector, &sum[i][p], sizeof(Storage));
+    for (int p = 0; p < kVectors; ++p) {
+      std::memcpy(out + i * right_stride + p * kNative, &sum[i][p], sizeof(Storage));
     }
   }
 }
@@ -66,7 +76,8 @@ inline void add_product(const MatrixSizes& size, const double* left, const doubl
                         double* out, const InnerBounds& bounds) {
   constexpr int kRows = 4;
   for (Index j = 0; j < size.stride;) {
-    const Index panels = size.stride - j >= 2 * kVector ? 2 : 1;
+    const Index panels =
+        size.stride - j >= 2 * kVector ? detail_product::kMaxPanels : Index{1};
     const Index first = bounds.begin.empty() || j >= bounds.begin.size() ? 0 : bounds.begin[j];
     for (Index i = 0; i < size.rows;) {
       const bool four = size.rows - i >= kRows;

@@ -146,6 +146,15 @@ const auto& innermost(const N& x) {
     return innermost(x.value);
   }
 }
+// Is x exactly 0, derivative parts included?
+template <class N>
+bool is_nothing(const N& x) {
+  if constexpr (Traits<N>::levels == 0) {
+    return x.is_zero();
+  } else {
+    return is_nothing(x.value) && is_nothing(x.tangent);
+  }
+}
 // x times a constant.
 template <class N, class M>
 N times(const N& x, const Unbounded<M>& factor) {

@@ -18,9 +18,7 @@ class UnboundedLanes {
   using Base = typename Traits<T>::Base;
   static constexpr Index kPlanes = Index{1} << Traits<T>::levels;
 
-  void resize(const Program& program, const Request& request,
-              const detail::TransitionLayout& layout) {
-    program_ = &program;
+  void resize(const Request& request, const detail::TransitionLayout& layout) {
     request_ = &request;
     input_.layout = &layout;
     input_.levels = Traits<T>::levels;
@@ -116,24 +114,9 @@ class UnboundedLanes {
   }
 
   [[nodiscard]] bool within_budget() const {
-    double rate = 0, longest = 0;
-    for (Index k = 0; k < program_->n_positions; ++k) {
-      double sum = 0;
-      for (Index e = program_->out_begin[at(k)]; e < program_->out_begin[at(k + 1)]; ++e) {
-        sum += edge_[at(e)];
-      }
-      rate = std::max(rate, sum);
-    }
-    const Index n = ssize(times_) / kPlanes;
-    for (Index t = 0; t < n; ++t) {
-      longest = std::max(longest, times_[at(t)]);
-    }
-    return detail::kUnboundedCost * detail::predicted_operations(*program_, request_->quantity, rate,
-                                                                 longest, n) <=
-           request_->max_operations;
+    return detail::predicted_unbounded_operations(input_) <= request_->max_operations;
   }
 
-  const Program* program_ = nullptr;
   const Request* request_ = nullptr;
   detail::UnboundedInput input_;
   detail::UnboundedRow row_;

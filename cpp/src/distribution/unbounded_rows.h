@@ -1,7 +1,7 @@
-// One row at a time through the sweep in numbers without bounds.
+// One row at a time in numbers without bounds: by the sweep, or by squaring where that is cheaper.
 //
-// Compiled once, without instruction-set specific code: every kernel gets the same bits. Numbers with
-// derivative parts come and go as planes of doubles (planes.h), levels at most kMaxLevels.
+// Compiled once, without instruction-set specific code: every kernel gets the same bits. Numbers
+// with derivative parts come and go as planes of doubles (planes.h), levels at most kMaxLevels.
 #pragma once
 
 #include <memory>
@@ -9,9 +9,6 @@
 #include "distribution/uniformization_layout.h"
 
 namespace phasic::detail {
-
-// Work of one step of this sweep in units of one of the sweep in doubles, measured for single rows.
-inline constexpr double kUnboundedCost = 20;
 
 struct UnboundedInput {
   const TransitionLayout* layout = nullptr;
@@ -22,6 +19,9 @@ struct UnboundedInput {
   double truncation = 1e-14;
   int time_levels = 0;        // how many levels may be derivative parts of times
 };
+
+// Predicted work of a value in multiply-adds of doubles.
+[[nodiscard]] double predicted_unbounded_operations(const UnboundedInput& in);
 
 // Buffers are reused from row to row.
 class UnboundedRow {
@@ -39,8 +39,8 @@ class UnboundedRow {
                Span<double> edge_bar, Span<double> start_bar, Span<double> times_bar);
 
  private:
-  struct Sweeps;
-  std::unique_ptr<Sweeps> sweeps_;
+  struct Methods;
+  std::unique_ptr<Methods> methods_;
 };
 
 }  // namespace phasic::detail

@@ -53,7 +53,7 @@ class DiscreteSweep {
       if (!mass) {
         mass.emplace(chain_, l);
       }
-      if (mass->matters(p.row + 1, exponent, 0, !relative, [&p](Index b, Index e) {
+      if (mass->matters(p.row + 1, exponent, 0, !relative, false, [&p](Index b, Index e) {
             return p.row >= b && (e < 0 || p.row < e) ? 0.0 : kNoScale;
           })) {
         times.push_back(p.time);

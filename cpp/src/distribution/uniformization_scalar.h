@@ -82,7 +82,7 @@ class ScalarSweep {
         mass.emplace(chain_, i);
       }
       const double x = lane(rates_[at(t)], i);
-      if (mass->matters(s.next[i] * kChunk, exponent, unit, !relative,
+      if (mass->matters(s.next[i] * kChunk, exponent, unit, !relative, true,
                         [x](Index b, Index e) { return log_probability(x, b, e); })) {
         times.push_back(t);
       }
