@@ -357,3 +357,19 @@ class TestGraphArguments:
         graph.update_weights([-1.0])
         with pytest.raises(ValueError, match="the weight -1"):
             graph.sample(1)
+
+
+def test_a_trap_that_the_given_states_do_not_lead_to_is_no_fault() -> None:
+    graph = phasic.Graph(1)
+    a, b, end = (graph.find_or_create_vertex([i]) for i in (1, 2, 3))
+    for vertex in (a, b):
+        graph.starting_vertex().add_edge(vertex, 0.5)
+        vertex.add_edge(end, [1.0, 0.0] if vertex is a else [0.0, 1.0])
+    model, theta, key = phasic.PhaseType(graph), np.array([2.0, 0.0]), jax.random.key(3)
+    found = model.sample_with_state(key, theta, 4000, start=a.index())
+    assert (np.asarray(found.vertex) == end.index()).all()
+    assert (
+        scipy.stats.kstest(np.asarray(found.value), scipy.stats.expon(scale=0.5).cdf).pvalue > 1e-3
+    )
+    with pytest.raises(ValueError, match="a path may never end"):
+        model.sample_with_state(key, theta, 2, start=np.array([a.index(), b.index()]))

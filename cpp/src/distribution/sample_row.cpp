@@ -89,7 +89,7 @@ DrawStatus RowSampler::prepare(const SampleArguments& row) {
     status = check(row);
   }
   if (status == DrawStatus::ok) {
-    status = find_traps();
+    status = find_traps(row.starts);
   }
   if (status == DrawStatus::ok && conditioned_) {
     status = find_endings(row.starts);
@@ -137,16 +137,17 @@ DrawStatus RowSampler::weigh(Span<const double> theta) {
   return static_cast<DrawStatus>(check.status[0]);
 }
 
-DrawStatus RowSampler::find_traps() {
+DrawStatus RowSampler::find_traps(Span<const std::int32_t> starts) {
   std::fill(is_trap_.begin(), is_trap_.end(), 0);
   any_trap_ = false;
   if (!odd_) {
     return DrawStatus::ok;
   }
   const Traps traps = detail::find_traps(program_, numerics_->elimination.weights.start, weight_);
+  const std::vector<bool> reached = request_.has_starts ? reached_from(starts) : traps.reached;
   bool out_of_range = false, trapped = false;
   for (Index k = 0; k < program_.n_positions; ++k) {
-    const bool relevant = traps.reached[at(k)] || request_.has_starts;
+    const bool relevant = reached[at(k)];
     is_trap_[at(k)] = !traps.absorbs[at(k)];
     any_trap_ = any_trap_ || is_trap_[at(k)];
     trapped = trapped || (relevant && is_trap_[at(k)]);
@@ -157,6 +158,31 @@ DrawStatus RowSampler::find_traps() {
     return static_cast<DrawStatus>(RowStatus::out_of_range);
   }
   return trapped && !request_.has_horizon && !conditioned_ ? DrawStatus::trapped : DrawStatus::ok;
+}
+
+// Positions that edges of positive weight lead to from the starts of draws, these included.
+std::vector<bool> RowSampler::reached_from(Span<const std::int32_t> starts) const {
+  std::vector<bool> seen(at(program_.n_positions));
+  std::vector<Index> waiting;
+  const auto visit = [&](Index target) {
+    if (target >= 0 && !seen[at(target)]) {
+      seen[at(target)] = true;
+      waiting.push_back(target);
+    }
+  };
+  for (const std::int32_t vertex : starts) {
+    visit(target_of(vertex));
+  }
+  while (!waiting.empty()) {
+    const Index k = waiting.back();
+    waiting.pop_back();
+    for (Index e = program_.out_begin[at(k)]; e < program_.out_begin[at(k + 1)]; ++e) {
+      if (weight_[at(e)] > 0) {
+        visit(program_.out_target[at(e)]);
+      }
+    }
+  }
+  return seen;
 }
 
 void RowSampler::factor() {

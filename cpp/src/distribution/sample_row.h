@@ -53,7 +53,8 @@ class RowSampler {
   [[nodiscard]] bool is_known(std::int32_t vertex) const noexcept;
   [[nodiscard]] DrawStatus check(const SampleArguments& row) const;
   [[nodiscard]] DrawStatus weigh(Span<const double> theta);
-  [[nodiscard]] DrawStatus find_traps();
+  [[nodiscard]] DrawStatus find_traps(Span<const std::int32_t> starts);
+  [[nodiscard]] std::vector<bool> reached_from(Span<const std::int32_t> starts) const;
   [[nodiscard]] DrawStatus find_endings(Span<const std::int32_t> starts);
   void predict(const SampleArguments& row);
   void tabulate();
