@@ -73,7 +73,9 @@ def raw_moments(order: int) -> Callable[..., Any]:
     """Return the function of raw moments 1..order, on the last axis."""
 
     def quantity(models: EpochModels, theta: Any, starts: Any, times: Any, rewards: Any) -> Any:
-        _expectation(models, theta, starts, times, rewards)  # out of JIT it names what is wrong
+        first = _expectation(models, theta, starts, times, rewards)  # out of JIT it names faults
+        if order == 1:
+            return first[..., None]
         found = moments(models, order, theta, starts, _several(models, theta, rewards))
         return found if rewards is not None and rewards.ndim > 1 else found[..., 0, :]
 

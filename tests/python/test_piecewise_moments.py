@@ -161,6 +161,8 @@ def test_rewards_below_zero_are_refused() -> None:
         model.covariance(theta, rewards[0])
     with pytest.raises(ValueError, match=r"k is 0, expected an int >= 1"):
         model.moments(theta, 0)
+    np.testing.assert_allclose(model.moments(theta, 1), [1.0], rtol=1e-14)
+    np.testing.assert_allclose(model.moments(theta, 1, np.ones((2, 3))), [[1.0], [1.0]], rtol=1e-14)
     np.testing.assert_allclose(model.variance(theta, rewards[0]), 1.0, rtol=1e-13)
     assert np.isnan(jax.jit(model.variance)(theta, rewards[1]))
     with pytest.raises(ValueError, match=r"epoch 0: theta gives the edge .* the weight -1"):
