@@ -61,8 +61,8 @@ class EvaluationOptions:
     density : str
         ``uniformization``: one sweep, whose cost and rounding grow with rate times t.
         ``squaring``: transition matrices of doubled steps; cost n^3 times the logarithm of rate
-        times t, accurate at any stiffness. ``auto`` takes squaring where it is predicted to cost a
-        quarter, or where uniformisation alone exceeds ``max_operations``, for each parameter
+        times t, accurate at any stiffness. ``auto`` takes squaring where it is predicted to be
+        cheaper, or where uniformisation alone exceeds ``max_operations``, for each parameter
         vector by itself; `PhaseType.density_plan` tells which. The hazard is by uniformisation.
     """
 

@@ -12,12 +12,22 @@ constexpr double kMatrices = 4;               // of n x n that one plane takes
 constexpr double kPlaneBytes = 64e6;          // for the planes of the gradient that are held at once
 constexpr double kMaxSquaringBytes = 2e9;     // beyond it squaring is refused
 
-// Nanoseconds of a multiply-add on one core of an AVX-512 machine, measured. A sweep takes 0.07 where
-// its lanes are full and 0.7 for a row alone; the choice must not depend on which it is.
-constexpr double kSweepOperation = 0.15, kDenseOperation = 0.05, kSparseOperation = 1.0;
-constexpr double kSetUp = 2000;
-constexpr double kTwicePrecision = 9;  // what a sweep costs more where derivatives in t are wanted
-constexpr double kClearlyCheaper = 4;  // squaring must be by this factor, as predictions are rough
+// Nanoseconds on one core of an AVX-512 machine, measured on 12 models (decision 0013). A sweep takes
+// 0.1 a multiply-add where its lanes are full and 0.55 for a row alone; the choice must not depend on
+// which it is, so it is made for what lies between.
+constexpr double kSweepOperation = 0.2;
+constexpr double kDenseOperation = 0.035;  // a multiply-add of a product of matrices
+constexpr double kEntry = 2;               // whatever else a squaring does with an entry
+constexpr double kSeriesOfStep = 0.3, kSeriesOfTime = 0.5;  // a multiply-add of a sparse series
+constexpr double kMoved = 4.5;                              // an entry of a row moved by a squaring
+constexpr double kSetUp = 14000;
+constexpr double kClearlyCheaper = 1.5;  // predictions are within this factor, nearly always
+
+// What a sweep costs more than that of a value.
+constexpr double kTwicePrecision = 6;  // derivatives in t are wanted
+constexpr double kPreciseLevel = 4;    // .. and a level of derivatives beside
+constexpr double kLevel = 3;
+constexpr double kAdjoint = 3.5;
 
 double matrix_bytes(const Program& program) {
   const double n = static_cast<double>(program.n_positions);
@@ -98,14 +108,18 @@ DensityPlan plan_density(const Program& program, const Request& request, const D
   const bool in_time =
       request.gradient == static_cast<int>(Part::times) ||
       std::find(request.levels.begin(), request.levels.end(), Part::times) != request.levels.end();
-  sweep.operations *= in_time ? kTwicePrecision : 1;
+  const double levels = static_cast<double>(request.levels.size());
+  sweep.operations *= in_time ? kTwicePrecision * std::pow(kPreciseLevel, levels) : 1;
   const double derivatives =
-      power_of_three(request.levels.size()) *
-      (request.gradient == static_cast<int>(Part::theta) ? 4.0 : request.gradient >= 0 ? 2.0 : 1.0);
+      (in_time ? 1 : std::pow(kLevel, levels)) *
+      (request.gradient == static_cast<int>(Part::theta) ? kAdjoint : 1);
+  const double by_step = squaring.steps * (occupancy ? 2 : 1);
+  const double squaring_time =
+      products * (by_step * (kDenseOperation * sizes.cube + (kEntry * n + kMoved * times) * n) +
+                  (kSeriesOfStep * n + kSeriesOfTime * times) * series) +
+      kSetUp;
   const bool cheaper =
-      kClearlyCheaper *
-          (products * (kDenseOperation * dense + kSparseOperation * series * times) + kSetUp) <
-      derivatives * kSweepOperation * sweep.operations;
+      kClearlyCheaper * squaring_time < derivatives * kSweepOperation * sweep.operations;
   const bool only_one = sweep.operations > request.max_operations &&
                         squaring.operations <= request.max_operations;
   // Logarithms of the density have a limited range by squaring, so it is the last resort for them.
