@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import jax
@@ -21,6 +22,11 @@ LOADS = [0.2, 0.9, 1.0, 1.75]
 
 
 # ------------------------------------------------------------------ M/M/1/K busy periods
+
+
+@cache
+def queue(capacity: int) -> phasic.PhaseType:
+    return phasic.PhaseType(phasic.Graph.from_serialized(mm1k(capacity)))
 
 
 def busy_moments(capacity: int, arrival: Fraction, service: Fraction) -> tuple[Fraction, Fraction]:
@@ -42,7 +48,7 @@ def busy_moments(capacity: int, arrival: Fraction, service: Fraction) -> tuple[F
 
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_moments_of_a_busy_period(capacity: int) -> None:
-    model = phasic.PhaseType(phasic.Graph.from_serialized(mm1k(capacity)))
+    model = queue(capacity)
     for load in LOADS:
         theta = np.array([load * 1.5, 1.5])
         arrival, service = (Fraction(float(x)) for x in theta)
@@ -90,8 +96,7 @@ def busy_density(capacity: int, theta: np.ndarray, times: np.ndarray) -> tuple[A
 @pytest.mark.parametrize("capacity", CAPACITIES[:-1])
 @pytest.mark.parametrize("load", LOADS)
 def test_density_of_a_busy_period(capacity: int, load: float) -> None:
-    graph = mm1k(capacity)
-    model = phasic.PhaseType(phasic.Graph.from_serialized(graph))
+    graph, model = mm1k(capacity), queue(capacity)
     theta = np.array([load * 1.5, 1.5])
     times = 60.0 * 0.5 ** np.array([26, 8, 6, 4, 2, 0])
     density, cdf, left = busy_density(capacity, theta, times)
@@ -115,6 +120,11 @@ def test_density_of_a_busy_period(capacity: int, load: float) -> None:
 # ------------------------------------------------------------------ numbers of trials
 
 
+@cache
+def trials(successes: int) -> phasic.PhaseType:
+    return phasic.PhaseType(phasic.Graph.from_serialized(negative_binomial(successes)))
+
+
 def trial_moments(successes: int, p: Fraction, order: int) -> list[Fraction]:
     """Raw moments of the number of trials, a sum of independent geometric numbers."""
     one = [Fraction(1)]
@@ -133,7 +143,7 @@ def trial_moments(successes: int, p: Fraction, order: int) -> list[Fraction]:
 @pytest.mark.parametrize("successes", [1, 3, 12])
 @pytest.mark.parametrize("p", [0.3, 0.01, 0.999])
 def test_numbers_of_trials(successes: int, p: float) -> None:
-    model = phasic.PhaseType(phasic.Graph.from_serialized(negative_binomial(successes)))
+    model = trials(successes)
     theta = np.array([p])
     steps = np.array([0, 1, 2, 3, 7, 12, 13, 40, 300, 2000])
     with mpmath.workdps(60):

@@ -28,7 +28,6 @@ NAMES = [
     for name in CASES
     if CASES[name].graph["n_vertices"] <= 12 and not CASES[name].family.unreachable_trap
 ]
-DEFAULT = "both-kinds-continuous-1"
 
 
 def transform(
@@ -52,9 +51,8 @@ def transform(
     return found
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == DEFAULT else pytest.param(n, marks=pytest.mark.extended) for n in NAMES]
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("name", NAMES)
 def test_transforms_of_generated_models(name: str) -> None:
     model, theta, starts, _ = arguments(name)
     case = CASES[name]
