@@ -287,6 +287,15 @@ def test_a_logarithm_below_the_range_of_squaring_in_doubles() -> None:
         assert_near(np.asarray(d.logpdf(None, 1.0)).reshape(1), exact, 1e-13)
 
 
+def test_logarithms_where_every_rate_is_tiny() -> None:
+    edges = {(1, 2): 1e-20, (2, 1): 1e-20} | {(i, i + 1): 1e-50 for i in range(2, 11)}
+    graph = models.serialized([(i,) for i in range(1, 12)], {1: 1.0}, edges)
+    times = 2.0 ** np.array([66.0, 55.0, 54.0, 50.0])
+    exact = oracle.evaluate(graph, [], "logpdf", times=times)[0]
+    assert exact[0] > -708 > exact[2]  # below it doubles are subnormal
+    assert_near(np.asarray(squared(graph).logpdf(None, times)), exact, 1e-13)
+
+
 def test_a_budget_names_the_method() -> None:
     graph, thetas = stiff_pair()
     for method in ("uniformization", "squaring"):

@@ -130,7 +130,7 @@ class SquaredRows {
   }
 
   // Numbers below this, in units of the largest exit rate, may have lost what underflowed.
-  static constexpr double kLeastMantissa = 1e-280;
+  static constexpr double kLeastMantissa = 1e-280, kLeastNormal = 1e-290;
 
   // Small densities at t > 0 are right only if they are exactly 0: nothing that is reached exits.
   [[nodiscard]] bool logarithms_exact() const {
@@ -139,8 +139,9 @@ class SquaredRows {
       largest_exit = std::max(largest_exit, edge_[at(e)]);
     }
     bool exact = true;
+    const double least = std::max(kLeastMantissa * largest_exit, kLeastNormal);
     for (Index t = 0; t < ssize(times_); ++t) {
-      exact = exact && (times_[at(t)] == 0 || out_[at(t)] >= kLeastMantissa * largest_exit);
+      exact = exact && (times_[at(t)] == 0 || out_[at(t)] >= least);
     }
     if (exact) {
       return true;
