@@ -60,6 +60,18 @@ def test_hazard_beyond_the_range_of_a_double(k: int) -> None:
     assert_near(slope, np.array(difference), 1e-9, np.maximum(np.abs(difference), exact / times))
 
 
+def test_a_hazard_between_the_range_of_its_parts() -> None:
+    """The density is below 1e-308 and the survival function is not: rates far below 1."""
+    d = phasic.PhaseType(phasic.Graph.from_serialized(models.erlang(1)))
+    rates = np.array([1e-60, 1e-50])
+    for scale in (500.0, 600.0, 620.0, 650.0):
+        found = [float(d.hazard([rate], scale / rate)) for rate in rates]
+        assert_near(np.array(found), rates, 1e-11)
+        gradient = jax.grad(lambda x, t: d.hazard(x, t))
+        slopes = [float(gradient(jnp.asarray([rate]), scale / rate)[0]) for rate in rates]
+        assert_near(np.array(slopes), np.ones(2), 1e-9)
+
+
 def test_hazard_tends_to_the_decay_rate() -> None:
     edges = {(1, 2): 1.0, (2, 1): 0.9, (2, 3): 0.2, (3, 1): 0.5, (3, 4): 0.3}
     graph = models.serialized([(i,) for i in range(1, 5)], {1: 1.0}, edges)

@@ -33,7 +33,7 @@ class HazardQuantity {
     density_.forward_scaled(weights, check, times, out);
     survival_.forward_scaled(weights, check, times, sf_);
     for (Index i = 0; i < out.size(); ++i) {
-      out[i] = scaled(out[i] / sf_[at(i)], unit(i));
+      out[i] = in_units(out[i] / sf_[at(i)], i);
     }
     hazard_.assign(out.begin(), out.end());
   }
@@ -44,7 +44,7 @@ class HazardQuantity {
     sf_bar_.resize(sf_.size());
     for (Index i = 0; i < out_bar.size(); ++i) {
       const T bar = out_bar[i] / sf_[at(i)];
-      pdf_bar_[at(i)] = scaled(bar, unit(i));
+      pdf_bar_[at(i)] = in_units(bar, i);
       sf_bar_[at(i)] = -(bar * hazard_[at(i)]);
     }
     density_.reverse_scaled(weights, pdf_bar_, times_bar);
@@ -52,8 +52,11 @@ class HazardQuantity {
   }
 
  private:
-  [[nodiscard]] Base unit(Index i) const {
-    return power_of_two(density_.exponent()[at(i)] - survival_.exponent()[at(i)]);
+  // x times 2^(difference of the exponents), which may leave the range where the product does not.
+  [[nodiscard]] T in_units(const T& x, Index i) const {
+    const Base exponent = density_.exponent()[at(i)] - survival_.exponent()[at(i)];
+    const Base first = clamped(exponent, -1000.0, 1000.0);
+    return scaled(scaled(x, power_of_two(first)), power_of_two(exponent - first));
   }
 
   Request density_request_, survival_request_;
