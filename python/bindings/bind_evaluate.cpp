@@ -155,6 +155,19 @@ std::string explain_for_python(const PyTrace& trace, const std::string& quantity
                  view(times));
 }
 
+void require_memory_for_python(const PyTrace& trace, const std::string& quantity, Index order,
+                               Index n_rewards, Index n_levels, bool gradient,
+                               const std::string& kernel, double max_bytes) {
+  Request request;
+  request.quantity = look_up(kQuantities, quantity, "quantity");
+  request.kernel = look_up(kKernels, kernel, "kernel");
+  request.order = order;
+  request.n_rewards = n_rewards;
+  request.levels.assign(at(n_levels), Part::theta);
+  request.gradient = gradient ? static_cast<int>(Part::theta) : -1;
+  require_memory(*trace.program(), request, max_bytes);
+}
+
 // (method, steps, operations, within budget) of every row of theta (rows, n) and times (rows, n).
 py::list plans_for_python(const PyTrace& trace, const std::string& quantity, const Array& theta,
                           const Array& times, const std::vector<int>& levels, int gradient,
@@ -224,6 +237,9 @@ void bind_evaluate(py::module_& module) {
              py::arg("theta"), py::arg("times"), py::kw_only(),
              py::arg("levels") = std::vector<int>(), py::arg("gradient") = -1,
              py::arg("max_operations") = defaults.max_operations, py::arg("density") = "auto");
+  module.def("require_memory", &require_memory_for_python, py::arg("trace"), py::arg("quantity"),
+             py::kw_only(), py::arg("order"), py::arg("n_rewards"), py::arg("n_levels"),
+             py::arg("gradient"), py::arg("kernel"), py::arg("max_bytes"));
   module.def("eliminated_graph", &eliminated_for_python, py::arg("trace"), py::arg("theta"));
   module.def("expected_rewards", &expected_rewards_for_python, py::arg("trace"), py::arg("theta"),
              py::arg("rewards"));

@@ -180,6 +180,17 @@ def explain(
     max_operations: float = ...,
     density: str = "auto",
 ) -> str: ...
+def require_memory(
+    trace: Trace,
+    quantity: str,
+    *,
+    order: int,
+    n_rewards: int,
+    n_levels: int,
+    gradient: bool,
+    kernel: str,
+    max_bytes: float,
+) -> None: ...
 def density_plans(
     trace: Trace,
     quantity: str,

@@ -56,6 +56,11 @@ class EvaluationOptions:
     max_operations : float
         Predicted density work (multiply-adds) of one parameter vector beyond which a call fails
         with a ``BudgetError`` (NaN when traced).
+    max_bytes : float
+        Predicted memory of one native thread beyond which a moment, an occupancy or an absorption
+        probability is a ``BudgetError`` when it is compiled: the slots of the elimination for as
+        many parameter vectors as the kernel handles together, and vectors beside them. Operands
+        and results are not counted, nor are densities.
     kernel : str
         One of ``auto``, ``reference``, ``baseline``, ``avx2``, ``avx512``.
     density : str
@@ -69,6 +74,7 @@ class EvaluationOptions:
     threads: int | None = None
     truncation: float = 1e-14
     max_operations: float = 2e10
+    max_bytes: float = 8e9
     kernel: str = "auto"
     density: str = "auto"
 
@@ -78,6 +84,8 @@ class EvaluationOptions:
             raise ValueError(f"truncation is {self.truncation!r}, expected a number in (0, 1e-3]")
         if not self.max_operations > 0.0:
             raise ValueError(f"max_operations is {self.max_operations!r}, expected a number > 0")
+        if not self.max_bytes > 0.0:
+            raise ValueError(f"max_bytes is {self.max_bytes!r}, expected a number > 0")
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel is {self.kernel!r}, expected one of {', '.join(KERNELS)}")
         if self.density not in DENSITY_METHODS:

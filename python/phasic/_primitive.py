@@ -155,6 +155,16 @@ def _lower_cpu(
     value: bool,
 ) -> Any:
     program = request.program
+    _core.require_memory(
+        program.trace,
+        request.quantity.name.lower(),
+        order=request.order,
+        n_rewards=request.n_rewards,
+        n_levels=len(levels),
+        gradient=gradient >= 0,
+        kernel=program.options.kernel,
+        max_bytes=program.options.max_bytes,
+    )
     ctx.module_context.add_keepalive(program)
     rule = jax.ffi.ffi_lowering("phasic_evaluate")
     return rule(

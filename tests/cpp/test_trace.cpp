@@ -149,6 +149,39 @@ BOOST_AUTO_TEST_CASE(a_component_beyond_the_budget_is_refused) {
       ErrorCode::budget, words);
 }
 
+// Bytes of the live pattern and of the lists that follow from it, in either kind of live pattern.
+BOOST_AUTO_TEST_CASE(a_component_beyond_the_budget_of_bytes_is_refused) {
+  RecordOptions options;
+  options.max_bytes = 1e4;
+  const Pattern dense = random_pattern(30, 0.9, 1);
+  BOOST_TEST(record_component(dense, options)->n_operations > 0);
+  options.max_bytes = 1e3;
+  throws([&] { (void)record_component(dense, options); }, ErrorCode::budget,
+         {"30 vertices", "max_bytes = 1000", "lump states"});
+  Pattern ring;
+  const std::int32_t n = 20000;  // too large for bit matrices
+  for (std::int32_t v = 0; v < n; ++v) {
+    ring.row_begin.push_back(v);
+    ring.column.push_back((v + 1) % n);
+  }
+  ring.row_begin.push_back(n);
+  options.max_bytes = 1e6;
+  BOOST_TEST(record_component(ring, options)->ordering == "natural");
+  options.max_bytes = 1e5;
+  throws([&] { (void)record_component(ring, options); }, ErrorCode::budget,
+         {"20000 vertices", "max_bytes = 100000"});
+}
+
+BOOST_AUTO_TEST_CASE(a_program_beyond_the_budget_of_bytes_is_refused) {
+  const Decomposition decomposition = decompose(patterns::model_of(random_pattern(30, 0.9, 1)));
+  const Component& component = decomposition.components[0];
+  const ComponentTraceMap traces{{component.digest, record_component(component.pattern)}};
+  RecordOptions options;
+  options.max_bytes = 100;
+  throws([&] { (void)link(decomposition, traces, 1, options); }, ErrorCode::budget,
+         {"30 vertices", "max_bytes = 100"});
+}
+
 BOOST_AUTO_TEST_CASE(a_work_unit_gives_the_trace_of_its_component) {
   for (const Family& family : models::all_families()) {
     const Decomposition decomposition = decompose(models::random_model(family, 3));

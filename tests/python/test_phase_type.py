@@ -363,6 +363,16 @@ def test_a_budget_is_an_error_with_numbers() -> None:
     assert np.isfinite(d.pdf(THETA, 1.0))
 
 
+def test_a_budget_of_memory_is_an_error_before_it_is_taken() -> None:
+    options = phasic.EvaluationOptions(max_bytes=3000.0, kernel="baseline")
+    d = phasic.PhaseType(model().graph, options=options)
+    assert np.isfinite(d.expectation(THETA))
+    message = r"one thread needs \d+ bytes .*, 16 numbers a slot, more than max_bytes = 3000; raise"
+    with pytest.raises(phasic.BudgetError, match=message):
+        jax.hessian(d.moments)(THETA, 2)
+    assert np.isfinite(d.pdf(THETA, 1.0))
+
+
 def test_traced_faults_are_nan_in_their_rows_only() -> None:
     thetas = jnp.array([THETA, [-1.0, 1.0], [np.nan, 1.0], 2 * THETA])
     for function in (

@@ -97,6 +97,10 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
               Span<const Operand> operands, Span<const Result> results,
               Span<RowStatus> status = {});
 
+// Error{budget} if one thread is predicted to need more than max_bytes beside operands and results. Only
+// quantities that come from elimination are predicted; densities bound their own work.
+void require_memory(const Program& program, const Request& request, double max_bytes);
+
 // What one parameter vector and its times would be evaluated by, and the predicted cost.
 struct DensityPlan {
   DensityMethod method = DensityMethod::uniformization;

@@ -20,8 +20,10 @@ namespace phasic {
 inline constexpr int kTraceFormatMajor = 2;
 inline constexpr int kTraceFormatMinor = 0;
 
+// Budgets of one component; what is predicted to take more is an Error{budget} before it is taken.
 struct RecordOptions {
-  double max_operations = 5e9;  // factor operations of one component; beyond it: Error{budget}
+  double max_operations = 5e9;  // multiply-adds of the factorisation
+  double max_bytes = 8e9;       // of its trace and its code
 };
 
 // The elimination of one component in a fixed order. Immutable after construction.
@@ -129,6 +131,7 @@ struct Program {
   std::vector<ComponentCodePtr> block_code;     // (n_blocks)
   std::vector<Index> slot_base;                 // (n_blocks + 1) when all blocks are kept at once
   Index max_block_slots = 0, max_block_positions = 0;
+  Index max_block_runs = 0;                     // of outflow
   Index max_general_slots = 0;                  // of blocks that are neither single nor a path
 
   // --- out-edges of every position (self loops dropped): first those that stay in the block by

@@ -11,19 +11,25 @@ namespace {
 
 constexpr Index kWideSlots = 2500;  // beyond it two registers of lanes no longer fit a core's cache
 
-void run(const Job& job, Index begin, Index end) {
+void run_narrow(const Job& job, Index begin, Index end) {
   using namespace isa_avx512;
   if (is_density(job.request->quantity)) {
     run_with<Vec<8>>(job, begin, end);
-  } else if (job.program->max_general_slots > kWideSlots) {
-    Runner<Vec<8>, EliminationEngine<Vec<8>>>(job).run(begin, end);
   } else {
-    Runner<Vec<16>, EliminationEngine<Vec<16>>>(job).run(begin, end);
+    Runner<Vec<8>, EliminationEngine<Vec<8>>>(job).run(begin, end);
   }
+}
+
+void run_wide(const Job& job, Index begin, Index end) {
+  using namespace isa_avx512;
+  Runner<Vec<16>, EliminationEngine<Vec<16>>>(job).run(begin, end);
 }
 
 }  // namespace
 
-Backend avx512_backend() { return {&run, 16}; }
+Backend avx512_backend(const Program& program, Quantity quantity) {
+  const bool wide = !is_density(quantity) && program.max_general_slots <= kWideSlots;
+  return wide ? Backend{&run_wide, 16} : Backend{&run_narrow, 8};
+}
 
 }  // namespace phasic::detail

@@ -6,7 +6,9 @@
 #include <numeric>
 #include <optional>
 
+#include "base/text.h"
 #include "distribution/job.h"
+#include "distribution/memory.h"
 #include "kernel/float_state.h"
 #include "kernel/thread_pool.h"
 
@@ -105,8 +107,10 @@ bool machine_has(KernelKind kind) {
 // a few rows alone need not fill registers of 512 bits, and still get the same bits. Densities may
 // depend on their batch by rounding anyhow.
 constexpr Index kFewRows = 4;
+constexpr Index kManyRows = 1024;
 
-detail::Backend backend_of(KernelKind kind, bool has_levels, Index n_rows) {
+detail::Backend backend_of(const Program& program, const Request& request, Index n_rows) {
+  KernelKind kind = request.kernel;
   if (kind == KernelKind::automatic) {
     kind = machine_has(KernelKind::avx512) && n_rows > kFewRows ? KernelKind::avx512
            : machine_has(KernelKind::avx2)                      ? KernelKind::avx2
@@ -116,7 +120,8 @@ detail::Backend backend_of(KernelKind kind, bool has_levels, Index n_rows) {
   switch (kind) {
 #if defined(__x86_64__)
     case KernelKind::avx512:
-      return has_levels ? detail::avx2_backend() : detail::avx512_backend();
+      return request.levels.empty() ? detail::avx512_backend(program, request.quantity)
+                                    : detail::avx2_backend();
     case KernelKind::avx2:
       return detail::avx2_backend();
 #endif
@@ -170,7 +175,7 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
     own_status.resize(at(n_rows));
     status = own_status;
   }
-  const detail::Backend backend = backend_of(request.kernel, !request.levels.empty(), n_rows);
+  const detail::Backend backend = backend_of(program, request, n_rows);
   std::optional<detail::TransitionLayout> layout;
   if (is_density(request.quantity)) {
     layout = detail::make_transition_layout(program, swept(request.quantity));
@@ -185,6 +190,24 @@ void evaluate(const Program& program, const Request& request, Span<const Index> 
     const Index begin = task * rows_per_task;
     backend.run(job, begin, std::min(begin + rows_per_task, n_rows));
   });
+}
+
+void require_memory(const Program& program, const Request& request, double max_bytes) {
+  if (is_density(request.quantity)) {
+    return;
+  }
+  const Index lanes = backend_of(program, request, kManyRows).lanes;
+  const Index numbers = lanes << ssize(request.levels);
+  const double bytes = detail::elimination_bytes(program, request, at(numbers) * sizeof(double));
+  if (bytes > max_bytes) {
+    throw Error(ErrorCode::budget,
+                "one thread needs " + detail::number_text(bytes) + " bytes to evaluate " +
+                    std::to_string(program.slot_base.back()) + " slots in " +
+                    std::to_string(program.n_blocks()) + " components, " + std::to_string(numbers) +
+                    " numbers a slot, more than max_bytes = " + detail::number_text(max_bytes) +
+                    "; raise max_bytes, ask for fewer rewards or derivatives at once, choose "
+                    "kernel = \"avx2\" or \"baseline\", or lump states so that components get smaller");
+  }
 }
 
 std::vector<std::string> available_kernels() {

@@ -53,6 +53,6 @@ struct Backend {
 [[nodiscard]] Backend reference_backend();
 [[nodiscard]] Backend baseline_backend();
 [[nodiscard]] Backend avx2_backend();
-[[nodiscard]] Backend avx512_backend();
+[[nodiscard]] Backend avx512_backend(const Program& program, Quantity quantity);
 
 }  // namespace phasic::detail

@@ -1,6 +1,7 @@
 // The quantities that come from elimination, forward and reverse, for one lane block.
 #pragma once
 
+#include "distribution/memory.h"
 #include "distribution/moments.h"
 #include "distribution/rewards.h"
 #include "kernel/elimination.h"
@@ -8,25 +9,10 @@
 
 namespace phasic::PHASIC_ISA {
 
-// Slots of all components are kept when solves need them again, or when the gradient does and they stay
-// near; else components stream through one buffer and the gradient factors each a second time.
-inline constexpr Index kKeptBytes = 4096 * 1024;
-
 // Usage: resize once; per lane block: elimination.set_theta, forward(), then reverse() for the adjoint.
 template <class T>
 class EliminationQuantity {
  public:
-  static Keep keep(const Program& program, const Request& request) {
-    const Index bytes = program.slot_base.back() * static_cast<Index>(sizeof(T));
-    const bool again = request.gradient >= 0 && bytes <= kKeptBytes;
-    return uses_solves(request) || again ? Keep::all : Keep::one_block;
-  }
-
-  static bool uses_solves(const Request& request) {
-    return request.quantity == Quantity::cross_moments ||
-           (request.quantity == Quantity::moments && request.order > 1);
-  }
-
   void resize(const Program& program, const Request& request, bool with_adjoint) {
     program_ = &program;
     request_ = &request;
@@ -46,14 +32,14 @@ class EliminationQuantity {
       rhs_bar_.assign(with_adjoint ? at(program.n_places) : 0, T(0.0));
     }
     if (with_adjoint) {
-      z_bar_.resize(at(uses_solves(request) ? n_ : program.max_block_positions));
+      z_bar_.resize(at(detail::uses_solves(request) ? n_ : program.max_block_positions));
       alpha_bar_.assign(at(program.n_places), T(0.0));
     }
   }
 
   // out: (output_size)
   void forward(Elimination<T>& factor, Rewards<T>& rewards, T* out) {
-    if (uses_solves(*request_)) {
+    if (detail::uses_solves(*request_)) {
       factor.factor_all();
       factor.solve_transposed_all(y_.data(), z_.data());
       return forward_solves(factor, rewards, out);
@@ -84,7 +70,7 @@ class EliminationQuantity {
   // After forward(). Adds to rewards_bar (n_rewards, n_positions) and to the adjoints in factor.
   void reverse(Elimination<T>& factor, Rewards<T>& rewards, const T* out_bar,
                T* rewards_bar) {
-    if (uses_solves(*request_)) {
+    if (detail::uses_solves(*request_)) {
       std::fill(z_bar_.begin(), z_bar_.end(), T(0.0));
       factor.clear_adjoint_all();
       reverse_solves(factor, rewards, out_bar, rewards_bar);

@@ -8,6 +8,7 @@
 #include "distribution/density.h"
 #include "distribution/hazard.h"
 #include "distribution/job.h"
+#include "distribution/memory.h"
 #include "distribution/quantities.h"
 #include "distribution/rewards.h"
 #include "distribution/row_check.h"
@@ -26,8 +27,7 @@ class EliminationEngine {
   void resize(const detail::Job& job) {
     const bool adjoint = job.request->gradient >= 0;
     program_ = job.program;
-    elimination_.resize(*job.program, EliminationQuantity<T>::keep(*job.program, *job.request),
-                        adjoint);
+    elimination_.resize(*job.program, detail::kept(*job.program, *job.request, sizeof(T)), adjoint);
     quantity_.resize(*job.program, *job.request, adjoint);
   }
   [[nodiscard]] Weights<T>& weights() { return elimination_.weights; }
@@ -94,7 +94,7 @@ class Runner {
     engine_.resize(job);
     theta_.resize(at(program_.graph->param_length));
     out_.resize(at(job.output_size));
-    const bool uses_solves = EliminationQuantity<T>::uses_solves(request_);
+    const bool uses_solves = detail::uses_solves(request_);
     if (request_.n_rewards >= 0 || uses_solves) {
       rewards_.resize(job);
     }

@@ -14,7 +14,6 @@
 namespace phasic::detail {
 
 using isa_sample::Elimination;
-using isa_sample::Keep;
 using isa_sample::kPivotLimit;
 using isa_sample::RowCheck;
 

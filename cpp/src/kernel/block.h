@@ -14,8 +14,8 @@ struct Block {
 
   T* slot;       // (code.n_slots + 1)
   T* inverse;    // (code.n) reciprocal pivots, 0 where the pivot is 0
-  T* slot_bar;   // adjoints of the above; only with an adjoint
-  T* pivot_bar;  // (code.n) adjoints of the pivots themselves
+  T* slot_bar;   // adjoints of the slots; only with an adjoint
+  T* pivot_bar;  // (code.n) adjoints of the pivots themselves; only of several solves
 
   // Out-edges of a step that stay in the block, see Program.
   [[nodiscard]] Index inside_begin(Index step) const {
@@ -23,6 +23,11 @@ struct Block {
   }
   [[nodiscard]] Index inside_end(Index step) const {
     return program.leaving_begin[at(first + step)];
+  }
+  // The first outflow run of a step, counted from that of the block.
+  [[nodiscard]] Index run(Index step) const {
+    const std::int32_t* begin = program.outflow.run_begin.data();
+    return begin[first + step] - begin[first];
   }
 };
 

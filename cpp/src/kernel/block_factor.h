@@ -4,7 +4,10 @@
 // adjoint reverses the same steps from the final slots alone; there is no tape.
 #pragma once
 
+#include <algorithm>
+
 #include "kernel/block.h"
+#include "kernel/block_solve.h"
 #include "kernel/front.h"
 #include "kernel/weights.h"
 
@@ -24,9 +27,69 @@ void load_block(const Block<T>& b, const Weights<T>& weights) {
   }
 }
 
-// A front of one step.
+// Columns that a pivot's row keeps in registers while the rows below are updated.
 template <class T>
-void factor_single(const Block<T>& b, const Supernode& node) {
+inline constexpr int kRowColumns = Traits<T>::levels > 0 ? 1 : 8;
+
+// What happens to the rows below a single pivot, and to the alpha that is eliminated with them.
+template <class T>
+struct PivotUpdate {
+  T* slot;     // of the component
+  T* lower;    // (n_lower) entries of the rows below; become multipliers
+  Index n_lower;
+  T multiplier;
+  const T* row;                // exit, then upper
+  const std::int32_t* update;  // (n_lower, columns)
+  Index columns;
+  T* alpha;                    // of the component, or nullptr
+  T alpha_multiplier;
+  const std::int32_t* upper;   // (columns - 1) steps
+
+  // N columns from column c. The first call forms the multipliers.
+  template <int N, bool first>
+  void run(Index c) const {
+    T pivot_row[N];
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) {
+      pivot_row[j] = row[c + j];
+    }
+    const std::int32_t* to = update + c;
+    for (Index i = 0; i < n_lower; ++i, to += columns) {
+      T f = lower[i];
+      if constexpr (first) {
+        f = f * multiplier;
+        lower[i] = f;
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < N; ++j) {
+        slot[to[j]] += f * pivot_row[j];
+      }
+    }
+    if (alpha != nullptr) {
+#pragma GCC unroll 8
+      for (int j = first ? 1 : 0; j < N; ++j) {  // the exit leads to no step
+        alpha[upper[c + j - 1]] += alpha_multiplier * pivot_row[j];
+      }
+    }
+  }
+
+  // The columns from c on, at most N of them.
+  template <int N, bool first>
+  void run_up_to(Index c) const {
+    if constexpr (N == 1) {
+      run<1, first>(c);
+    } else if (columns - c >= N) {
+      run<N, first>(c);
+    } else {
+      run_up_to<N - 1, first>(c);
+    }
+  }
+};
+
+// A front of one step. alpha: of the block, eliminated together with the rows below; or nullptr.
+template <class T>
+void factor_single(const Block<T>& b, const Supernode& node, T* alpha) {
+  constexpr int kN = kRowColumns<T>;
   T* row = b.slot + node.rows + 1;  // exit, then upper
   const Index columns = Index{1} + node.n_upper;
   T pivot = row[0];
@@ -36,14 +99,19 @@ void factor_single(const Block<T>& b, const Supernode& node) {
   const T inverse = reciprocal_or_zero(pivot);
   b.inverse[node.first] = inverse;
   row[0] += exit_of_trap(inverse);
-  const T multiplier = or_one(inverse);
-  const std::int32_t* update = b.code.update_slot.data() + node.update;
-  for (Index i = 0; i < node.n_lower; ++i) {
-    const T f = b.slot[node.lower + i] * multiplier;
-    b.slot[node.lower + i] = f;
-    for (Index j = 0; j < columns; ++j) {
-      b.slot[*update++] += f * row[j];
-    }
+  const PivotUpdate<T> rows{b.slot,
+                            b.slot + node.lower,
+                            node.n_lower,
+                            or_one(inverse),
+                            row,
+                            b.code.update_slot.data() + node.update,
+                            columns,
+                            alpha,
+                            alpha == nullptr ? T(0.0) : alpha[node.first] * inverse,
+                            b.code.upper_step.data() + node.upper_list};
+  rows.template run_up_to<kN, true>(0);
+  for (Index c = kN; c < columns; c += kN) {
+    rows.template run_up_to<kN, false>(c);
   }
 }
 
@@ -71,8 +139,9 @@ void single_adjoint(const Block<T>& b, const Supernode& node) {
   }
 }
 
+// alpha: of the block (code.n), what flows into it; is eliminated as well. Or nullptr.
 template <class T>
-void factor_block(const Block<T>& b, const Weights<T>& weights) {
+void factor_block(const Block<T>& b, const Weights<T>& weights, T* alpha = nullptr) {
   if (b.code.n == 1) {  // nothing to eliminate: no slot is used
     b.inverse[0] = reciprocal_or_zero(weights.exit_rate(b.first));
     return;
@@ -80,9 +149,12 @@ void factor_block(const Block<T>& b, const Weights<T>& weights) {
   load_block(b, weights);
   for (const Supernode& node : b.code.supernodes) {
     if (node.width == 1) {
-      factor_single(b, node);
-    } else {
-      FrontFactor<T>(b.code, node, b.slot, b.inverse + node.first).run();
+      factor_single(b, node, alpha);
+      continue;
+    }
+    FrontFactor<T>(b.code, node, b.slot, b.inverse + node.first).run();
+    if (alpha != nullptr) {
+      eliminate_alpha(b, node, alpha);
     }
   }
 }
@@ -101,8 +173,8 @@ void clear_block_adjoint(const Block<T>& b) {
 template <class T, class TermBar>
 void factor_block_adjoint(const Block<T>& b, Weights<T>& weights, TermBar term_bar) {
   const auto unload_exit = [&](Index k, const T& exit_bar) {
-    weights.add_outflow_adjoint(b.first + k, T(1.0),
-                                [&](Index t) { return term_bar(t) + exit_bar; });
+    weights.add_outflow_term_adjoints(b.first + k,
+                                      [&](Index t) { return term_bar(t) + exit_bar; });
   };
   if (b.code.n == 1) {
     return unload_exit(0, b.pivot_bar[0]);

@@ -45,13 +45,9 @@ void collect(const T& factor, const T* z_bar, T& factor_bar, const T* slot, T* s
   }
 }
 
-// x (n_places) := U rhs, U = (Lambda - W)^-1; blocks in ascending order. rb receives the right-hand
-// side after elimination; it and rhs are those of the block, and may be the same.
+// x (n_places) := solution inside the block, whose right-hand side rb (code.n) is eliminated first.
 template <class T>
-void solve_block(const Block<T>& b, const Weights<T>& weights, const T* rhs, T* rb, T* x) {
-  for (Index k = 0; k < b.code.n; ++k) {
-    rb[k] = rhs[k] + weights.pull(b.program.outflow, b.first + k, x);
-  }
+void solve_inside(const Block<T>& b, T* rb, T* x) {
   T* xb = x + b.first;
   for (const Supernode& node : b.code.supernodes) {
     const T* rows = b.slot + node.rows;
@@ -78,6 +74,16 @@ void solve_block(const Block<T>& b, const Weights<T>& weights, const T* rhs, T* 
       xb[node.first + t] = sum * b.inverse[node.first + t];
     }
   }
+}
+
+// x (n_places) := U rhs, U = (Lambda - W)^-1; blocks in ascending order. rb receives the right-hand
+// side after elimination; it and rhs are those of the block, and may be the same.
+template <class T>
+void solve_block(const Block<T>& b, const Weights<T>& weights, const T* rhs, T* rb, T* x) {
+  for (Index k = 0; k < b.code.n; ++k) {
+    rb[k] = rhs[k] + weights.pull(b.program.outflow, b.first + k, x);
+  }
+  solve_inside(b, rb, x);
 }
 
 // Adjoint of solve_block; blocks in descending order. x_bar is consumed; rhs_bar (n_places, 0 at the
@@ -127,46 +133,74 @@ void solve_block_adjoint(const Block<T>& b, const Weights<T>& weights, const T* 
   }
 }
 
-// z (n_places, 1 at the start) := alpha U, the expected sojourns; blocks in descending order. y
-// receives the eliminated alpha.
+// The alpha of a block: what flows into it. y (n_positions), z (n_places, 1 at the start).
 template <class T>
-void solve_block_transposed(const Block<T>& b, const Weights<T>& weights, T* y, T* z) {
+void pull_alpha(const Block<T>& b, const Weights<T>& weights, T* y, const T* z) {
   for (Index k = b.first; k < b.first + b.code.n; ++k) {
     y[k] = weights.pull(b.program.inflow, k, z);
   }
-  T* yb = y + b.first;
-  T* zb = z + b.first;
-  if (b.code.n == 1) {
-    zb[0] = yb[0] * b.inverse[0];
-    return;
-  }
-  for (const Supernode& node : b.code.supernodes) {
-    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
-    for (Index t = 0; t < node.width; ++t) {
-      const T* row = b.slot + node.rows + t * node.stride();
-      const T m = yb[node.first + t] * b.inverse[node.first + t];
-      for (Index c = t + 1; c < node.width; ++c) {
-        yb[node.first + c] += m * row[c];
-      }
-      for (Index j = 0; j < node.n_upper; ++j) {
-        yb[upper[j]] += m * row[node.width + 1 + j];
-      }
+}
+
+// Eliminates the steps of a front from the alpha of the block (code.n): the alpha of its upper steps
+// receives what passes through.
+template <class T>
+void eliminate_alpha(const Block<T>& b, const Supernode& node, T* yb) {
+  const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
+  for (Index t = 0; t < node.width; ++t) {
+    const T* row = b.slot + node.rows + t * node.stride();
+    const T m = yb[node.first + t] * b.inverse[node.first + t];
+    for (Index c = t + 1; c < node.width; ++c) {
+      yb[node.first + c] += m * row[c];
+    }
+    for (Index j = 0; j < node.n_upper; ++j) {
+      yb[upper[j]] += m * row[node.width + 1 + j];
     }
   }
+}
+
+// z (n_places) of a block from its eliminated alpha.
+template <class T>
+void sojourns_from_alpha(const Block<T>& b, const T* y, T* z) {
+  const T* yb = y + b.first;
+  T* zb = z + b.first;
   for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
     const Supernode& node = b.code.supernodes[at(f)];
+    const std::int32_t* lower = b.code.lower_step.data() + node.lower_list;
+    if (node.width == 1) {
+      T sum = yb[node.first] * b.inverse[node.first];
+      for (Index i = 0; i < node.n_lower; ++i) {
+        sum += zb[lower[i]] * b.slot[node.lower + i];
+      }
+      zb[node.first] = sum;
+      continue;
+    }
     for (Index t = 0; t < node.width; ++t) {
       zb[node.first + t] = yb[node.first + t] * b.inverse[node.first + t];
     }
     for (Index i = 0; i < node.n_lower; ++i) {
-      const T zi = zb[b.code.lower_step[at(node.lower_list + i)]];
-      add_multiple(zi, b.slot + node.lower + i * node.width, zb + node.first, node.width);
+      add_multiple(zb[lower[i]], b.slot + node.lower + i * node.width, zb + node.first,
+                   node.width);
     }
     for (Index t = node.width - 1; t >= 1; --t) {
       add_multiple(zb[node.first + t], b.slot + node.rows + t * node.stride(), zb + node.first,
                    t);
     }
   }
+}
+
+// z (n_places, 1 at the start) := alpha U, the expected sojourns; blocks in descending order. y
+// receives the eliminated alpha.
+template <class T>
+void solve_block_transposed(const Block<T>& b, const Weights<T>& weights, T* y, T* z) {
+  pull_alpha(b, weights, y, z);
+  if (b.code.n == 1) {
+    z[b.first] = y[b.first] * b.inverse[0];
+    return;
+  }
+  for (const Supernode& node : b.code.supernodes) {
+    eliminate_alpha(b, node, y + b.first);
+  }
+  sojourns_from_alpha(b, y, z);
 }
 
 // Adjoint of solve_block_transposed; blocks in ascending order. zb_bar (of the block) is consumed;

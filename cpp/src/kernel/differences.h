@@ -13,6 +13,7 @@
 #pragma once
 
 #include "kernel/block.h"
+#include "kernel/block_factor.h"
 #include "kernel/block_solve.h"
 #include "kernel/front_differences.h"
 #include "kernel/weights.h"
@@ -46,22 +47,67 @@ class BlockDifferences {
   }
 
  private:
+  // What the differences of a single step are formed from.
+  struct Single {
+    const T* row;                // (n_upper)
+    const std::int32_t* update;  // (n_lower, n_upper + 1), from behind the exit
+    const std::int32_t* lower;   // (n_lower) steps
+    T* d;                        // (n_lower) results
+    Index n_lower, n_upper;
+    T gain, leave, multiplier;
+  };
+
+  // N columns of the row from column c, which stay in registers; the last call finishes the differences.
+  template <int N>
+  void add_columns(const Single& s, Index c) const {
+    T pivot_row[N > 0 ? N : 1];
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) {
+      pivot_row[j] = s.row[c + j];
+    }
+    const bool first = c == 0, last = c + N == s.n_upper;
+    const std::int32_t* from = s.update + c;
+    for (Index i = 0; i < s.n_lower; ++i, from += s.n_upper + 1) {
+      T sum = first ? T(0.0) : s.d[i];
+#pragma GCC unroll 8
+      for (int j = 0; j < N; ++j) {
+        sum += pivot_row[j] * b_.slot_bar[from[j]];
+      }
+      s.d[i] = last ? s.gain - s.leave * h_[s.lower[i]] + s.multiplier * sum : sum;
+    }
+  }
+
+  // The columns from c on, at most N of them.
+  template <int N>
+  void add_columns_up_to(const Single& s, Index c) const {
+    if constexpr (N == 0) {
+      add_columns<0>(s, c);
+    } else if (s.n_upper - c >= N) {
+      add_columns<N>(s, c);
+    } else {
+      add_columns_up_to<N - 1>(s, c);
+    }
+  }
+
   void single(const Supernode& node, T* scratch) {
     const Index k = node.first, n_upper = node.n_upper;
-    const T* row = b_.slot + node.rows + 2;
     const T multiplier = or_one(b_.inverse[k]);
-    const T gain = r_[k] * b_.inverse[k], leave = b_.slot[node.rows + 1] * multiplier;
-    const std::int32_t* lower = b_.code.lower_step.data() + node.lower_list;
-    const std::int32_t* update = b_.code.update_slot.data() + node.update + 1;  // behind the exit
     T* const bar = b_.slot_bar;
+    const Single step{b_.slot + node.rows + 2,
+                      b_.code.update_slot.data() + node.update + 1,
+                      b_.code.lower_step.data() + node.lower_list,
+                      bar + node.lower,
+                      node.n_lower,
+                      n_upper,
+                      r_[k] * b_.inverse[k],
+                      b_.slot[node.rows + 1] * multiplier,
+                      multiplier};
     bar[node.rows] = T(0.0);
-    for (Index i = 0; i < node.n_lower; ++i, update += n_upper + 1) {
-      T sum(0.0);
-      for (Index j = 0; j < n_upper; ++j) {
-        sum += row[j] * bar[update[j]];
-      }
-      bar[node.lower + i] = gain - leave * h_[lower[i]] + multiplier * sum;
-    }
+    Index column = 0;
+    do {
+      add_columns_up_to<kRowColumns<T>>(step, column);
+      column += kRowColumns<T>;
+    } while (column < n_upper);
     const std::int32_t* mirror = b_.code.mirror.data() + node.upper_list;
     bool one_way = false;
     for (Index j = 0; j < n_upper; ++j) {
@@ -164,23 +210,23 @@ class BlockDifferences {
 };
 
 // h (n_places) := U r, and the gradient of z . r in weights.theta_bar; blocks in ascending order. rb (of
-// the block) is consumed; scratch: (code.n).
+// the block) is consumed; scratch: (code.n), outflow_part: (runs of the block).
 template <class T>
 void block_gradient(const Block<T>& b, Weights<T>& weights, const T* y, const T* z, T* rb, T* h,
-                    T* scratch) {
-  solve_block(b, weights, rb, rb, h);
+                    T* scratch, T* outflow_part) {
+  for (Index k = 0; k < b.code.n; ++k) {
+    rb[k] += weights.pull_parts(b.program.outflow, b.first + k, h, outflow_part + b.run(k));
+  }
+  solve_inside(b, rb, h);
   const T* zb = z + b.first;
   const T* hb = h + b.first;
   BlockDifferences<T>(b, y + b.first, zb, rb, hb).run(scratch);
   const std::int32_t* out_slot = b.program.out_slot.data();
-  const FlowTerm* const term = b.program.outflow.term.data();
   for (Index k = 0; k < b.code.n; ++k) {
     for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
       weights.add_weight_adjoint(e, zb[k] * b.slot_bar[out_slot[e]]);
     }
-    const T hk = hb[k];
-    weights.add_outflow_adjoint(b.first + k, zb[k],
-                                [&](Index t) { return h[term[t].place] - hk; });
+    weights.add_outflow_adjoint(b.first + k, zb[k], hb[k], outflow_part + b.run(k));
   }
 }
 

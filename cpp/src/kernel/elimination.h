@@ -4,8 +4,8 @@
 // on non-negative numbers, so no digits are lost however stiff the chain.
 //
 // Work goes block by block (a block is one component), so that slots can live in one small buffer that
-// is reused (streaming), or side by side for all blocks (kept). One transposed solve and its gradient
-// can stream; several solves need Keep::all.
+// is reused, or side by side for all blocks. One transposed solve and its gradient can do with the buffer;
+// several solves, and their adjoints, need all blocks.
 // Source: Grassmann, Taksar, Heyman 1985 (Operations Research 33:1107); O'Cinneide 1993.
 #pragma once
 
@@ -13,13 +13,12 @@
 #include "kernel/block_factor.h"
 #include "kernel/block_solve.h"
 #include "kernel/differences.h"
+#include "kernel/keep.h"
 #include "kernel/narrow_block.h"
 #include "kernel/scratch.h"
 #include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
-
-enum class Keep { one_block, all };
 
 template <class T>
 class Elimination {
@@ -31,14 +30,15 @@ class Elimination {
     program_ = &program;
     keep_ = keep;
     with_adjoint_ = with_adjoint;
-    const bool all = keep == Keep::all;
+    const bool factors = keep != Keep::one_block, all = keep == Keep::all;
     weights.resize(program, with_adjoint);
-    slot_.resize(at(all ? program.slot_base.back() : program.max_block_slots));
-    inverse_.resize(at(all ? program.n_positions : program.max_block_positions));
+    slot_.resize(at(factors ? program.slot_base.back() : program.max_block_slots));
+    inverse_.resize(at(factors ? program.n_positions : program.max_block_positions));
     if (with_adjoint) {
-      slot_bar_.resize(slot_.size());
-      pivot_bar_.resize(inverse_.size());
+      slot_bar_.resize(at(all ? program.slot_base.back() : program.max_block_slots));
+      pivot_bar_.resize(at(all ? program.n_positions : 0));
       scratch_.resize(at(program.max_block_positions));
+      outflow_part_.resize(at(program.max_block_runs));
     }
   }
 
@@ -57,14 +57,15 @@ class Elimination {
     if (v.code.n == 1) {
       vertex_sojourn(v, weights, pivots, z);
     } else if (v.code.path) {
-      if (with_adjoint_ && keep_ == Keep::all) {
+      if (with_adjoint_ && keep_ != Keep::one_block) {
         path_sojourn<true>(v, weights, pivots, z);
       } else {
         path_sojourn<false>(v, weights, pivots, z);
       }
     } else {
-      factor(b);
-      solve_block_transposed(v, weights, y, z);
+      pull_alpha(v, weights, y, z);
+      factor(b, y + v.first);
+      sojourns_from_alpha(v, y, z);
     }
   }
 
@@ -72,26 +73,28 @@ class Elimination {
   // (of the block) is consumed.
   void gradient(Index b, const T* y, const T* z, T* r, T* h) {
     const Block<T> v = block(b);
+    const bool kept = keep_ != Keep::one_block;
+    T* const part = outflow_part_.data();
     if (v.code.n == 1) {
-      return keep_ == Keep::all ? vertex_gradient<true>(v, weights, z, r, h)
-                                : vertex_gradient<false>(v, weights, z, r, h);
+      return kept ? vertex_gradient<true>(v, weights, z, r, h, part)
+                  : vertex_gradient<false>(v, weights, z, r, h, part);
     }
     if (v.code.path) {
-      return keep_ == Keep::all ? path_gradient<true>(v, weights, z, r, h)
-                                : path_gradient<false>(v, weights, z, r, h);
+      return kept ? path_gradient<true>(v, weights, z, r, h, part)
+                  : path_gradient<false>(v, weights, z, r, h, part);
     }
-    if (keep_ == Keep::one_block && factored_ != b) {
+    if (!kept && factored_ != b) {
       factor(b);
     }
-    block_gradient(v, weights, y, z, r, h, scratch_.data());
+    block_gradient(v, weights, y, z, r, h, scratch_.data(), part);
   }
 
-  // --- several solves; Keep::all only
+  // --- several solves; not of Keep::one_block, their adjoints of Keep::all
 
-  // Loads the weights of block b and eliminates it.
-  void factor(Index b) {
+  // Loads the weights of block b and eliminates it; alpha as in factor_block.
+  void factor(Index b, T* alpha = nullptr) {
     const Block<T> v = block(b);
-    factor_block(v, weights);
+    factor_block(v, weights, alpha);
     factored_ = b;
     for (Index k = 0; k < v.code.n; ++k) {
       pivots.add(v.inverse[k]);
@@ -140,23 +143,23 @@ class Elimination {
     }
   }
 
-  // Reciprocal pivot of a position; Keep::all only.
+  // Reciprocal pivot of a position; not of Keep::one_block.
   [[nodiscard]] const T& inverse(Index position) const { return inverse_[at(position)]; }
 
  private:
   [[nodiscard]] Block<T> block(Index b) {
     const Program& p = *program_;
     const Index first = p.block_begin[at(b)];
-    const bool all = keep_ == Keep::all;
-    const Index slots = all ? p.slot_base[at(b)] : 0;
-    const Index positions = all ? first : 0;
+    const Index slots = keep_ == Keep::one_block ? 0 : p.slot_base[at(b)];
+    const Index positions = keep_ == Keep::one_block ? 0 : first;
+    const bool all = keep_ == Keep::all && with_adjoint_;
     return {p,
             *p.block_code[at(b)],
             first,
             slot_.data() + slots,
             inverse_.data() + positions,
-            slot_bar_.empty() ? nullptr : slot_bar_.data() + slots,
-            pivot_bar_.empty() ? nullptr : pivot_bar_.data() + positions};
+            all ? slot_bar_.data() + slots : slot_bar_.data(),
+            all ? pivot_bar_.data() + positions : nullptr};
   }
 
   // The weight of an outflow term is multiplied by `there` at its other end and added to a sum whose
@@ -176,7 +179,8 @@ class Elimination {
   Index factored_ = -1;  // the block whose slots the buffer holds; of Keep::one_block
   detail::Scratch<T> slot_, inverse_;
   detail::Scratch<T> slot_bar_, pivot_bar_, scratch_;
-  detail::Scratch<T> term_bar_;  // (outflow terms) of several solves
+  detail::Scratch<T> outflow_part_;  // (runs of one block)
+  detail::Scratch<T> term_bar_;      // (outflow terms) of several solves
 };
 
 }  // namespace phasic::PHASIC_ISA

@@ -8,7 +8,7 @@
 // and is z_i (h_j - h_i) for the weight of an edge from i to j. Differences along the path come from
 // the second formula, whose terms stay below what the edge's flow allows: h_k and h_k+1 may agree in
 // all digits. Flows out of the component are at most 1 in all, so theirs may be subtracted.
-// What elimination left is kept for the gradient where that stays near (Keep::all); else it is formed
+// What elimination left is kept for the gradient where that stays near (Keep::factors); else it is formed
 // again, which costs less than fetching it from far.
 #pragma once
 
@@ -26,15 +26,14 @@ void vertex_sojourn(const Block<T>& b, const Weights<T>& weights, PivotRange<T>&
   z[b.first] = weights.pull(b.program.inflow, b.first, z) * inverse;
 }
 
-// h: (n_places); r: (1); kept: b.inverse is that of vertex_sojourn.
+// h: (n_places); r: (1); part: (runs of the vertex); kept: b.inverse is that of vertex_sojourn.
 template <bool kept, class T>
-void vertex_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* r, T* h) {
+void vertex_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* r, T* h, T* part) {
   const Index k = b.first;
-  const FlowTerm* const term = b.program.outflow.term.data();
   const T inverse = kept ? b.inverse[0] : reciprocal_or_zero(weights.exit_rate(k));
-  const T hk = (r[0] + weights.pull(b.program.outflow, k, h)) * inverse;
+  const T hk = (r[0] + weights.pull_parts(b.program.outflow, k, h, part)) * inverse;
   h[k] = hk;
-  weights.add_outflow_adjoint(k, z[k], [&](Index t) { return h[term[t].place] - hk; });
+  weights.add_outflow_adjoint(k, z[k], hk, part);
 }
 
 // --- a path
@@ -130,9 +129,10 @@ class EdgeAdjoint {
   T sum_{0.0};
 };
 
-// h: (n_places); r: (n); kept: path_sojourn has kept the parts.
+// h: (n_places); r: (n); outflow_part: (runs of the block); kept: path_sojourn has kept the parts.
 template <bool kept, class T>
-void path_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* r, T* h) {
+void path_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* r, T* h,
+                   T* outflow_part) {
   const Index n = b.code.n;
   const T* zb = z + b.first;
   T* hb = h + b.first;
@@ -140,14 +140,14 @@ void path_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* 
   PathSteps<T> step{b, weights};
   T reward(0.0);
   for (Index k = 0; k < n; ++k) {
-    reward = r[k] + weights.pull(b.program.outflow, b.first + k, h) +
+    reward = r[k] +
+             weights.pull_parts(b.program.outflow, b.first + k, h, outflow_part + b.run(k)) +
              (kept ? part.f[k] : step.next().f) * reward;
     if constexpr (!kept) {
       part.store(step);
     }
     hb[k] = reward * (kept ? b.inverse[k] : step.inverse);
   }
-  const FlowTerm* const term = b.program.outflow.term.data();
   EdgeAdjoint<T> up(weights), down(weights);
   T h_next(0.0);
   for (Index k = n - 1; k >= 0; --k) {
@@ -159,8 +159,7 @@ void path_gradient(const Block<T>& b, Weights<T>& weights, const T* z, const T* 
     }
     hb[k] = hk;
     h_next = hk;
-    weights.add_outflow_adjoint(b.first + k, zb[k],
-                                [&](Index t) { return h[term[t].place] - hk; });
+    weights.add_outflow_adjoint(b.first + k, zb[k], hk, outflow_part + b.run(k));
   }
   up.flush();
   down.flush();

@@ -79,19 +79,11 @@ class Weights {
 
   // Sum of weight times value (n_places) at the other end.
   [[nodiscard]] T pull(const Flows& flows, Index place, const T* value) const {
-    const FlowRun* run = flows.run.data() + flows.run_begin[at(place)];
-    const FlowRun* const end = flows.run.data() + flows.run_begin[at(place) + 1];
-    const FlowTerm* const term = flows.term.data();
-    T sum(0.0);
-    for (; run != end; ++run) {
-      Index t = run->begin;
-      T part = T(term[t].coef) * value[term[t].place];
-      for (++t; t < run[1].begin; ++t) {
-        part += T(term[t].coef) * value[term[t].place];
-      }
-      sum += parameter_[at(run->param)] * part;
-    }
-    return sum;
+    return pull_runs(flows, place, value, [](const T&) {});
+  }
+  // The same; part receives the sum of coefficient times value for each run of the place.
+  [[nodiscard]] T pull_parts(const Flows& flows, Index place, const T* value, T* part) const {
+    return pull_runs(flows, place, value, [&](const T& sum) { *part++ = sum; });
   }
 
   // --- adjoints
@@ -108,9 +100,20 @@ class Weights {
     theta_bar[at(program_->out_param[at(e)])] += bar;
   }
 
-  // Adds scale * term_bar(t) for the outflow terms t of a position.
+  // The adjoint of what flows out of a position: z (its sojourn) times the difference of h at the other
+  // end and here. part: of pull_parts with h.
+  void add_outflow_adjoint(Index position, const T& z, const T& h_here, const T* part) {
+    const Flows& flows = program_->outflow;
+    const FlowRun* run = flows.run.data() + flows.run_begin[at(position)];
+    const FlowRun* const end = flows.run.data() + flows.run_begin[at(position) + 1];
+    for (; run != end; ++run, ++part) {
+      theta_bar[at(run->param)] += z * (*part - T(run->total) * h_here);
+    }
+  }
+
+  // Adds term_bar(t) for the outflow terms t of a position.
   template <class TermBar>
-  void add_outflow_adjoint(Index position, const T& scale, TermBar term_bar) {
+  void add_outflow_term_adjoints(Index position, TermBar term_bar) {
     const Flows& flows = program_->outflow;
     const FlowRun* run = flows.run.data() + flows.run_begin[at(position)];
     const FlowRun* const end = flows.run.data() + flows.run_begin[at(position) + 1];
@@ -121,7 +124,7 @@ class Weights {
       for (++t; t < run[1].begin; ++t) {
         sum += T(term[t].coef) * term_bar(t);
       }
-      theta_bar[at(run->param)] += scale * sum;
+      theta_bar[at(run->param)] += sum;
     }
   }
 
@@ -146,6 +149,24 @@ class Weights {
   }
 
  private:
+  template <class Part>
+  [[nodiscard]] T pull_runs(const Flows& flows, Index place, const T* value, Part part) const {
+    const FlowRun* run = flows.run.data() + flows.run_begin[at(place)];
+    const FlowRun* const end = flows.run.data() + flows.run_begin[at(place) + 1];
+    const FlowTerm* const term = flows.term.data();
+    T total(0.0);
+    for (; run != end; ++run) {
+      Index t = run->begin;
+      T sum = T(term[t].coef) * value[term[t].place];
+      for (++t; t < run[1].begin; ++t) {
+        sum += T(term[t].coef) * value[term[t].place];
+      }
+      part(sum);
+      total += parameter_[at(run->param)] * sum;
+    }
+    return total;
+  }
+
   const Program* program_ = nullptr;
   std::vector<T> parameter_;
 };

@@ -27,6 +27,9 @@ static_assert(kPatternFormat == kTraceFormatMajor, "digests must change with the
 constexpr std::string_view kMagic = "PHASICTR";
 constexpr std::size_t kHeaderSize = 8 + 3 + 8;
 constexpr std::size_t kDigestSize = 64;
+// A program was within its budgets when it was linked.
+constexpr RecordOptions kUnbounded{std::numeric_limits<double>::infinity(),
+                                   std::numeric_limits<double>::infinity()};
 
 [[noreturn]] void corrupt(const std::string& text) {
   throw Error(ErrorCode::corrupt, "trace bytes are damaged: " + text);
@@ -214,7 +217,7 @@ ComponentTracePtr decode_component(std::string_view bytes, const RecordOptions& 
     }
     check_permutation(order, pattern.n());
     return detail::make_component(std::move(pattern), digest, std::move(ordering),
-                                  std::move(order), options.max_operations);
+                                  std::move(order), options);
   });
 }
 
@@ -263,12 +266,12 @@ ProgramPtr decode_program(std::string_view bytes) {
       ComponentTracePtr& trace = known[component.digest];
       if (trace == nullptr || trace->order != order) {
         trace = detail::make_component(component.pattern, component.digest, std::move(ordering),
-                                       std::move(order), std::numeric_limits<double>::infinity());
+                                       std::move(order), kUnbounded);
       }
       components.push_back(trace);
     }
     reader.expect_end();
-    const ProgramPtr program = detail::link_components(decomposition, std::move(components));
+    const ProgramPtr program = detail::link_components(decomposition, std::move(components), kUnbounded);
     if (program->digest != digest) {
       corrupt("the program does not have the digest " + detail::printable_text(digest));
     }

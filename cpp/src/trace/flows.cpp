@@ -147,6 +147,11 @@ void attach_flows(Program& p) {
   p.outflow = group(crossings, &Crossing::source, &Crossing::target, p.n_places);
   by([](const Crossing& c) { return std::tuple(c.target, c.param, c.source); });
   p.inflow = group(crossings, &Crossing::target, &Crossing::source, p.n_places);
+  for (Index b = 0; b < p.n_blocks(); ++b) {
+    const Index begin = p.outflow.run_begin[at(p.block_begin[at(b)])];
+    p.max_block_runs =
+        std::max(p.max_block_runs, p.outflow.run_begin[at(p.block_begin[at(b + 1)])] - begin);
+  }
 }
 
 }  // namespace phasic::detail

@@ -18,8 +18,9 @@ namespace {
 
 class Linker {
  public:
-  Linker(const Decomposition& decomposition, std::vector<ComponentTracePtr> components)
-      : decomposition_(decomposition), graph_(*decomposition.graph) {
+  Linker(const Decomposition& decomposition, std::vector<ComponentTracePtr> components,
+         const RecordOptions& options)
+      : decomposition_(decomposition), graph_(*decomposition.graph), options_(options) {
     program_->graph = decomposition.graph;
     program_->components = std::move(components);
   }
@@ -84,7 +85,7 @@ class Linker {
       const ComponentTrace& trace = *p.block_trace[at(b)];
       ComponentCodePtr& code = known[&trace];
       if (code == nullptr) {
-        code = detail::make_code(trace);
+        code = detail::make_code(trace, options_);
       }
       p.block_code.push_back(code);
       p.n_operations += trace.n_operations;
@@ -202,6 +203,7 @@ class Linker {
 
   const Decomposition& decomposition_;
   const Graph& graph_;
+  const RecordOptions& options_;
   std::shared_ptr<Program> program_ = std::make_shared<Program>();
   std::vector<bool> reachable_;
 };
@@ -211,8 +213,9 @@ class Linker {
 namespace detail {
 
 ProgramPtr link_components(const Decomposition& decomposition,
-                           std::vector<ComponentTracePtr> components) {
-  return Linker(decomposition, std::move(components)).run();
+                           std::vector<ComponentTracePtr> components,
+                           const RecordOptions& options) {
+  return Linker(decomposition, std::move(components), options).run();
 }
 
 }  // namespace detail
@@ -251,7 +254,7 @@ ProgramPtr link(const Decomposition& decomposition, const ComponentTraceMap& tra
                     " component traces are missing: " + absent + (n_absent > 5 ? ", ..." : "") +
                     "; record them first");
   }
-  return detail::link_components(decomposition, std::move(components));
+  return detail::link_components(decomposition, std::move(components), options);
 }
 
 }  // namespace phasic

@@ -31,6 +31,9 @@ class DensePattern {
     }
   }
 
+  [[nodiscard]] double bytes() const noexcept {
+    return static_cast<double>(out_.size() + in_.size()) * sizeof(std::uint64_t);
+  }
   [[nodiscard]] Index out_count(Index v) const noexcept { return out_count_[at(v)]; }
   [[nodiscard]] Index in_count(Index v) const noexcept { return in_count_[at(v)]; }
 
@@ -113,6 +116,11 @@ class SparsePattern {
         in_[at(j)].push_back(static_cast<std::int32_t>(i));
       }
     }
+    entries_ = 2 * ssize(pattern.column);
+  }
+
+  [[nodiscard]] double bytes() const noexcept {
+    return static_cast<double>(entries_) * sizeof(std::int32_t);
   }
 
   [[nodiscard]] Index out_count(Index v) const noexcept { return ssize(out_[at(v)]); }
@@ -128,6 +136,7 @@ class SparsePattern {
     for (const std::int32_t j : targets) {
       merge(in_[at(j)], sources, v, j);
     }
+    entries_ -= ssize(out_[at(v)]) + ssize(in_[at(v)]);
     out_[at(v)] = {};
     in_[at(v)] = {};
   }
@@ -142,11 +151,13 @@ class SparsePattern {
     const auto end = std::remove_if(merged_.begin(), merged_.end(), [&](std::int32_t x) {
       return x == eliminated || x == self;
     });
+    entries_ += end - merged_.begin() - ssize(list);
     list.assign(merged_.begin(), end);
   }
 
   std::vector<std::vector<std::int32_t>> out_, in_;
   std::vector<std::int32_t> merged_;
+  Index entries_ = 0;  // of all lists
 };
 
 }  // namespace phasic::detail

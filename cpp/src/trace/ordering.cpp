@@ -24,11 +24,24 @@ struct Count {
   std::vector<std::int32_t> order;
   Index operations = 0;
   Index entries = 0;  // edges met, fill included
+  double bytes = 0;   // of what is left, when counting stopped
   bool finished = true;
 };
 
+// Counting stops beyond these.
+struct Limits {
+  Index operations;
+  double bytes;
+  template <class Live>
+  [[nodiscard]] bool exceeded(Count& count, const Live& live) const {
+    count.bytes = live.bytes();
+    count.finished = count.operations <= operations && count.bytes <= bytes;
+    return !count.finished;
+  }
+};
+
 template <class Live>
-Count greedy(const Pattern& pattern, Score score, Index limit) {
+Count greedy(const Pattern& pattern, Score score, const Limits& limits) {
   using Entry = std::pair<Index, std::int32_t>;  // (score, vertex), least first
   const Index n = pattern.n();
   Live live(pattern);
@@ -58,8 +71,7 @@ Count greedy(const Pattern& pattern, Score score, Index limit) {
     live.targets(v, targets);
     count.operations += ssize(sources) * (ssize(targets) + 1);
     count.entries += ssize(sources) + ssize(targets);
-    if (count.operations > limit) {
-      count.finished = false;
+    if (limits.exceeded(count, live)) {
       return count;
     }
     live.eliminate(v, sources, targets);
@@ -74,7 +86,7 @@ Count greedy(const Pattern& pattern, Score score, Index limit) {
 }
 
 template <class Live>
-Count fixed(const Pattern& pattern, std::vector<std::int32_t> order, Index limit) {
+Count fixed(const Pattern& pattern, std::vector<std::int32_t> order, const Limits& limits) {
   Live live(pattern);
   Count count;
   count.order = std::move(order);
@@ -84,8 +96,7 @@ Count fixed(const Pattern& pattern, std::vector<std::int32_t> order, Index limit
     live.targets(v, targets);
     count.operations += ssize(sources) * (ssize(targets) + 1);
     count.entries += ssize(sources) + ssize(targets);
-    if (count.operations > limit) {
-      count.finished = false;
+    if (limits.exceeded(count, live)) {
       return count;
     }
     live.eliminate(v, sources, targets);
@@ -94,38 +105,41 @@ Count fixed(const Pattern& pattern, std::vector<std::int32_t> order, Index limit
 }
 
 template <class Live>
-Ordering best_of_portfolio(const Pattern& pattern, double max_operations) {
+Ordering best_of_portfolio(const Pattern& pattern, const RecordOptions& options) {
   Ordering best;
-  auto limit = static_cast<Index>(std::min(max_operations, 1e18));
+  Limits limits{static_cast<Index>(std::min(options.max_operations, 1e18)), options.max_bytes};
+  Count stopped;  // at the fewest operations
   const auto consider = [&](const char* name, Count&& count) {
-    if (count.finished && (best.name.empty() || count.operations < limit)) {
-      limit = count.operations;
+    if (count.finished && (best.name.empty() || count.operations < limits.operations)) {
+      limits.operations = count.operations;
       best = {name, std::move(count.order)};
+    } else if (stopped.operations == 0 || count.operations < stopped.operations) {
+      stopped = std::move(count);
     }
   };
   std::vector<std::int32_t> natural(at(pattern.n()));
   std::iota(natural.begin(), natural.end(), 0);
-  Count count = fixed<Live>(pattern, natural, limit);
+  Count count = fixed<Live>(pattern, natural, limits);
   const bool fills = !count.finished || count.entries > ssize(pattern.column);
   consider("natural", std::move(count));
   if (fills) {
     std::reverse(natural.begin(), natural.end());
-    consider("reverse", fixed<Live>(pattern, std::move(natural), limit));
-    consider("markowitz", greedy<Live>(pattern, Score::product, limit));
-    consider("minimum-degree", greedy<Live>(pattern, Score::sum, limit));
+    consider("reverse", fixed<Live>(pattern, std::move(natural), limits));
+    consider("markowitz", greedy<Live>(pattern, Score::product, limits));
+    consider("minimum-degree", greedy<Live>(pattern, Score::sum, limits));
   }
   if (best.name.empty()) {
-    throw_over_budget(pattern, max_operations);
+    throw_over_budget(pattern, options, static_cast<double>(stopped.operations), stopped.bytes);
   }
   return best;
 }
 
 }  // namespace
 
-Ordering choose_ordering(const Pattern& pattern, double max_operations) {
+Ordering choose_ordering(const Pattern& pattern, const RecordOptions& options) {
   return pattern.n() <= DensePattern::kMaxVertices
-             ? best_of_portfolio<DensePattern>(pattern, max_operations)
-             : best_of_portfolio<SparsePattern>(pattern, max_operations);
+             ? best_of_portfolio<DensePattern>(pattern, options)
+             : best_of_portfolio<SparsePattern>(pattern, options);
 }
 
 }  // namespace phasic::detail

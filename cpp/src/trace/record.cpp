@@ -10,8 +10,8 @@ namespace phasic {
 namespace detail {
 
 ComponentTracePtr make_component(Pattern pattern, std::string digest, std::string ordering,
-                                 std::vector<std::int32_t> order, double max_operations) {
-  Fill fill = eliminate_symbolically(pattern, order, max_operations);
+                                 std::vector<std::int32_t> order, const RecordOptions& options) {
+  Fill fill = eliminate_symbolically(pattern, order, options);
   auto trace = std::make_shared<ComponentTrace>();
   trace->pattern = std::move(pattern);
   trace->digest = std::move(digest);
@@ -28,9 +28,9 @@ ComponentTracePtr make_component(Pattern pattern, std::string digest, std::strin
 }  // namespace detail
 
 ComponentTracePtr record_component(const Pattern& pattern, const RecordOptions& options) {
-  detail::Ordering best = detail::choose_ordering(pattern, options.max_operations);
+  detail::Ordering best = detail::choose_ordering(pattern, options);
   return detail::make_component(pattern, pattern_digest(pattern), std::move(best.name),
-                                std::move(best.order), options.max_operations);
+                                std::move(best.order), options);
 }
 
 ComponentTracePtr record_work_unit(std::string_view digest, std::string_view json,

@@ -11,6 +11,8 @@
 
 #include "trace/supernodes.h"
 
+#include "trace/symbolic.h"
+
 #include <algorithm>
 
 namespace phasic::detail {
@@ -200,6 +202,20 @@ void list_empty_slots(const ComponentTrace& trace, ComponentCode& code) {
   }
 }
 
+// Of the lists that lay_out() and the functions after it make: numbers of 32 bits.
+double code_bytes(const std::vector<Front>& fronts) {
+  double numbers = 0;
+  for (const Front& front : fronts) {
+    const auto width = static_cast<double>(front.width);
+    const auto upper = static_cast<double>(front.upper.size());
+    const auto lower = static_cast<double>(front.lower.size());
+    numbers += lower * (upper + 1);                       // update slots
+    numbers += 2 * upper + lower;                         // steps and mirrors
+    numbers += width * (width + 1 + upper + lower + 1);   // empty slots at most, and exits
+  }
+  return numbers * sizeof(std::int32_t);
+}
+
 bool is_path(const ComponentCode& code) {
   const auto meets_next_only = [&](const Supernode& node) {
     const int next = node.first + 1 < code.n ? 1 : 0;
@@ -240,10 +256,15 @@ std::int32_t slot_between(const ComponentCode& code, Span<const std::int32_t> fr
   return i < 0 ? -1 : static_cast<std::int32_t>(node.lower + i * node.width + to - node.first);
 }
 
-ComponentCodePtr make_code(const ComponentTrace& trace) {
+ComponentCodePtr make_code(const ComponentTrace& trace, const RecordOptions& options) {
   auto code = std::make_shared<ComponentCode>();
   code->n = trace.pattern.n();
-  lay_out(partition(trace), *code);
+  const std::vector<Front> fronts = partition(trace);
+  const double bytes = code_bytes(fronts);
+  if (bytes > options.max_bytes) {
+    throw_over_budget(trace.pattern, options, static_cast<double>(trace.n_operations), bytes);
+  }
+  lay_out(fronts, *code);
   resolve_updates(*code);
   find_mirrors(*code);
   list_empty_slots(trace, *code);

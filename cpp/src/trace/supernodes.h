@@ -5,7 +5,8 @@
 
 namespace phasic::detail {
 
-[[nodiscard]] ComponentCodePtr make_code(const ComponentTrace& trace);
+[[nodiscard]] ComponentCodePtr make_code(const ComponentTrace& trace,
+                                         const RecordOptions& options);
 
 // Slot of the edge from step `from` to step `to` of a component; -1 if elimination never fills it.
 [[nodiscard]] std::int32_t slot_between(const ComponentCode& code,

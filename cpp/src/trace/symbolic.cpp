@@ -8,13 +8,15 @@
 
 #include "trace/symbolic.h"
 
+#include "base/text.h"
 #include "trace/live_pattern.h"
 
 namespace phasic::detail {
 namespace {
 
 template <class Live>
-Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order, double max_operations) {
+Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
+                    const RecordOptions& options) {
   const Index n = pattern.n();
   std::vector<std::int32_t> step_of(at(n));
   for (Index k = 0; k < n; ++k) {
@@ -39,8 +41,12 @@ Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order, doub
     live.sources(v, sources);
     live.targets(v, targets);
     fill.n_operations += ssize(sources) * (ssize(targets) + 1);
-    if (static_cast<double>(fill.n_operations) > max_operations) {
-      throw_over_budget(pattern, max_operations);
+    const auto operations = static_cast<double>(fill.n_operations);
+    const double bytes = live.bytes() + static_cast<double>(sizeof(std::int32_t)) *
+                                            static_cast<double>(ssize(fill.upper) + ssize(targets) +
+                                                                ssize(fill.lower) + ssize(sources));
+    if (operations > options.max_operations || bytes > options.max_bytes) {
+      throw_over_budget(pattern, options, operations, bytes);
     }
     append(targets, fill.upper_begin, fill.upper);
     append(sources, fill.lower_begin, fill.lower);
@@ -51,20 +57,22 @@ Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order, doub
 
 }  // namespace
 
-void throw_over_budget(const Pattern& pattern, double max_operations) {
+void throw_over_budget(const Pattern& pattern, const RecordOptions& options, double operations,
+                       double bytes) {
   throw Error(ErrorCode::budget,
               "eliminating this strongly connected component of " + std::to_string(pattern.n()) +
-                  " vertices and " + std::to_string(pattern.column.size()) +
-                  " edges takes more multiply-adds than the budget of " +
-                  std::to_string(static_cast<Index>(max_operations)) +
-                  "; raise max_operations, or lump states so that the component gets smaller");
+                  " vertices and " + std::to_string(pattern.column.size()) + " edges takes at least " +
+                  number_text(operations) + " multiply-adds and " + number_text(bytes) +
+                  " bytes, more than max_operations = " + number_text(options.max_operations) +
+                  " or max_bytes = " + number_text(options.max_bytes) +
+                  "; raise these, or lump states so that the component gets smaller");
 }
 
 Fill eliminate_symbolically(const Pattern& pattern, Span<const std::int32_t> order,
-                            double max_operations) {
+                            const RecordOptions& options) {
   return pattern.n() <= DensePattern::kMaxVertices
-             ? eliminate_live<DensePattern>(pattern, order, max_operations)
-             : eliminate_live<SparsePattern>(pattern, order, max_operations);
+             ? eliminate_live<DensePattern>(pattern, order, options)
+             : eliminate_live<SparsePattern>(pattern, order, options);
 }
 
 }  // namespace phasic::detail

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "phasic/scc.h"
+#include "phasic/trace.h"
 
 namespace phasic::detail {
 
@@ -16,10 +16,10 @@ struct Fill {
   Index n_operations = 0;
 };
 
-// Eliminates in the given order (a permutation of 0..n-1). Stops with Error{budget} as soon as the
-// multiply-adds exceed max_operations.
+// Eliminates in the given order (a permutation of 0..n-1). Stops with Error{budget} as soon as a budget
+// is exceeded.
 [[nodiscard]] Fill eliminate_symbolically(const Pattern& pattern, Span<const std::int32_t> order,
-                                          double max_operations);
+                                          const RecordOptions& options);
 
 struct Ordering {
   std::string name;
@@ -27,9 +27,11 @@ struct Ordering {
 };
 
 // The cheapest member of the portfolio; ties go to the earlier member, within one to the lower index.
-// Error{budget} if none stays within max_operations.
-[[nodiscard]] Ordering choose_ordering(const Pattern& pattern, double max_operations);
+// Error{budget} if none stays within the budgets.
+[[nodiscard]] Ordering choose_ordering(const Pattern& pattern, const RecordOptions& options);
 
-[[noreturn]] void throw_over_budget(const Pattern& pattern, double max_operations);
+// operations, bytes: what was counted when it became too much.
+[[noreturn]] void throw_over_budget(const Pattern& pattern, const RecordOptions& options,
+                                    double operations, double bytes);
 
 }  // namespace phasic::detail

@@ -9,10 +9,11 @@ namespace phasic::detail {
 [[nodiscard]] ComponentTracePtr make_component(Pattern pattern, std::string digest,
                                                std::string ordering,
                                                std::vector<std::int32_t> order,
-                                               double max_operations);
+                                               const RecordOptions& options);
 
 // A program from a graph and one trace a component, aligned with the decomposition.
 [[nodiscard]] ProgramPtr link_components(const Decomposition& decomposition,
-                                         std::vector<ComponentTracePtr> components);
+                                         std::vector<ComponentTracePtr> components,
+                                         const RecordOptions& options);
 
 }  // namespace phasic::detail
