@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(a_component_beyond_the_budget_of_bytes_is_refused) {
   BOOST_TEST(record_component(ring, options)->ordering == "natural");
   options.max_bytes = 1e5;
   throws([&] { (void)record_component(ring, options); }, ErrorCode::budget,
-         {"20000 vertices", "max_bytes = 100000"});
+         {"20000 vertices", "max_bytes = 1e+05"});
 }
 
 BOOST_AUTO_TEST_CASE(a_program_beyond_the_budget_of_bytes_is_refused) {
