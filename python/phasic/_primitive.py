@@ -36,6 +36,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
+from phasic import _core
 from phasic._errors import InternalError
 from phasic._options import DENSITY_METHODS, KERNELS
 from phasic._request import Part, Program, Request

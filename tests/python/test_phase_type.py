@@ -367,7 +367,7 @@ def test_a_budget_of_memory_is_an_error_before_it_is_taken() -> None:
     options = phasic.EvaluationOptions(max_bytes=3000.0, kernel="baseline")
     d = phasic.PhaseType(model().graph, options=options)
     assert np.isfinite(d.expectation(THETA))
-    message = r"one thread needs \d+ bytes .*, \d+ numbers a slot, more than max_bytes = 3000; raise"
+    message = r"one thread needs \d+ bytes .*, \d+ numbers a slot, more than max_bytes = 3000;"
     with pytest.raises(phasic.BudgetError, match=message):
         jax.hessian(d.moments)(THETA, 2)
     assert np.isfinite(d.pdf(THETA, 1.0))
