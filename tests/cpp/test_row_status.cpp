@@ -306,6 +306,35 @@ BOOST_AUTO_TEST_CASE(requests_that_contradict_themselves_are_refused) {
          ErrorCode::invalid_argument, {"strides"});
 }
 
+BOOST_AUTO_TEST_CASE(a_model_that_stands_still_is_evaluated_at_any_time) {
+  // Three quarters of the mass wait in (10), which nothing leaves at theta = 0.
+  const ProgramPtr program = program_with(3, {{1, 2, {1}}}, false, 0.75);
+  const auto check = [&](Quantity quantity, double time, bool gradient, double expected) {
+    Request request;
+    request.quantity = quantity;
+    request.n_times = 1;
+    request.gradient = gradient ? 0 : -1;
+    const std::size_t entry = quantity >= Quantity::state_probability ? 1 : 0;  // of vertex 1
+    for (const KernelKind kernel : evaluation::kernels()) {
+      request.kernel = kernel;
+      const Outcome found = evaluation::run(*program, request, 1, {{0}, {}, {time}, {}, {}});
+      BOOST_TEST((found.status[0] == RowStatus::ok));
+      BOOST_TEST((gradient ? found.gradient : found.value)[entry] == expected,
+                 boost::test_tools::tolerance(1e-15));
+    }
+  };
+  for (const double time : {1.0, 1e9, 1e15, 1e90}) {
+    check(Quantity::pdf, time, false, 0);
+    check(Quantity::pdf, time, true, 0.75);
+    check(Quantity::cdf, time, false, 0.25);
+    check(Quantity::cdf, time, true, 0.75 * time);
+    check(Quantity::sf, time, false, 0.75);
+    check(Quantity::sf, time, true, -0.75 * time);
+    check(Quantity::state_probability, time, false, 0.75);
+    check(Quantity::accumulated_occupancy, time, false, 0.75 * time);
+  }
+}
+
 // Everything is absorbed at time 0; there is no row to sum over.
 BOOST_AUTO_TEST_CASE(a_model_without_transient_vertices_has_derivatives_of_zero) {
   GraphBuilder builder(1);

@@ -87,6 +87,12 @@ class Chain {
     load_start(start);
   }
 
+  // For load() in continuous time: in lanes where nothing moves, one step is as long as that.
+  void set_longest(Base longest) {
+    const Base least(1.0), most(1e100);  // beyond which derivatives would underflow
+    idle_rate_ = divided(Base(1.0), elementwise_min(elementwise_max(longest, least), most));
+  }
+
   // Back to step 0. rescale: lanes may be rescaled. record: keep what the adjoint needs.
   void restart(bool rescale, bool record) {
     rescale_ = rescale && !IsUnbounded<N>::value;
@@ -236,7 +242,7 @@ class Chain {
         rate_ = elementwise_max(rate_, sum);
       }
     }
-    rate_ = where_positive(rate_, rate_ * kRateMargin, Base(1.0));
+    rate_ = where_positive(rate_, rate_ * kRateMargin, idle_rate_);
   }
 
   template <class T>
@@ -382,7 +388,7 @@ class Chain {
   }
 
   const TransitionLayout* layout_ = nullptr;
-  Base rate_, start_mass_, exponent_, start_exponent_, mass_;
+  Base idle_rate_{1.0}, rate_, start_mass_, exponent_, start_exponent_, mass_;
   bool rescale_ = false, record_ = false;
   Index n_vectors_ = 1, n_chunks_ = 0, stride_ = 1, n_checkpoints_ = 0;
   std::vector<N> by_source_, by_target_, stay_, exit_;  // P

@@ -48,6 +48,7 @@ class ScalarSweep {
                Span<T> out, Span<Base> out_exponent) {
     layout_ = &layout;
     order_ = order;
+    chain_.set_longest(longest_of(times));
     observation_.begin(layout, chain_, edge, start, edges, order + (slopes ? 1 : 0));
     valid_ = lanes_where(chain_.rate() + chain_.start_mass(),
                          [](double x) { return x < std::numeric_limits<double>::infinity(); });

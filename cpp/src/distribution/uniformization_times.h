@@ -58,6 +58,15 @@ T taylor_weight(const T& step, int d) {
   return power;
 }
 
+template <class T>
+typename Traits<T>::Base longest_of(Span<const T> times) {
+  typename Traits<T>::Base longest(0.0);
+  for (const T& t : times) {
+    longest = elementwise_max(longest, primal(t));
+  }
+  return longest;
+}
+
 // rates = q t, and 0 in lanes where some number is out of range: these get valid = 0.
 template <class T>
 void form_rates(Span<const T> times, const typename Traits<T>::Base& q,

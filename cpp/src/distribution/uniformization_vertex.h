@@ -199,6 +199,7 @@ class VertexSweep {
     layout_ = &layout;
     order_ = order;
     slopes_ = slopes;
+    chain_.set_longest(longest_of(times));
     observation_.begin(layout, chain_, edge, start, edges, order + (slopes ? 1 : 0));
     valid_ = lanes_where(chain_.rate() + chain_.start_mass(),
                          [](double x) { return x < std::numeric_limits<double>::infinity(); });
