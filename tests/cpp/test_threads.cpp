@@ -20,10 +20,6 @@
 #include "support/float_modes.h"
 #include "support/models.h"
 
-#if defined(__SANITIZE_THREAD__)
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
-#endif
-
 using namespace phasic;
 using evaluation::Inputs;
 using evaluation::Outcome;
