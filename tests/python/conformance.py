@@ -146,3 +146,16 @@ def assert_near(
             f"{tuple(map(int, worst))}: found {found[worst]!r}, exact {exact[worst]!r}, "
             f"scale {scale[worst]!r}"
         )
+
+
+def assert_derivatives_in_time(name: str, tolerance: float, **options: Any) -> None:
+    """First and second derivatives of pdf, cdf and sf in t, by the share of the largest entry."""
+    case = CASES[name]
+    batch, diagonal = np.arange(len(case.thetas))[:, None], np.arange(4)
+    for quantity in ("pdf", "cdf", "sf"):
+        for slope in (1, 2):
+            (exact,) = truth(case, quantity, times=case.times, slope=slope)
+            wrt = ("times",) * slope
+            found = native(program(name), case, quantity, wrt, times=case.times, **options)
+            found = found[(batch, *[diagonal] * (1 + slope))]  # entry i depends on time i only
+            assert_near(found, exact, tolerance, largest(exact, 1))

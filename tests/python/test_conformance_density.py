@@ -16,6 +16,7 @@ from conformance import (
     CASES,
     CONTINUOUS,
     WITH_PARAMETERS,
+    assert_derivatives_in_time,
     assert_near,
     derivative_scale,
     largest,
@@ -91,15 +92,7 @@ def test_logarithms(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_derivatives_in_time(name: str) -> None:
-    case = CASES[name]
-    batch, diagonal = np.arange(len(case.thetas))[:, None], np.arange(4)
-    for quantity in ("pdf", "cdf", "sf"):
-        for slope in (1, 2):
-            (exact,) = truth(case, quantity, times=case.times, slope=slope)
-            wrt = ("times",) * slope
-            found = native(program(name), case, quantity, wrt, times=case.times)
-            found = found[(batch, *[diagonal] * (1 + slope))]  # entry i depends on time i only
-            assert_near(found, exact, 1e-9, largest(exact, 1))
+    assert_derivatives_in_time(name, 1e-9)
 
 
 @pytest.mark.parametrize("name", sorted({*CONTINUOUS} & {*WITH_PARAMETERS})[::2])

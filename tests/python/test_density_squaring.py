@@ -20,6 +20,7 @@ import phasic
 from conformance import (
     CASES,
     CONTINUOUS,
+    assert_derivatives_in_time,
     assert_near,
     derivative_scale,
     largest,
@@ -96,15 +97,7 @@ def test_gradients_and_hessians_in_theta(name: str) -> None:
 
 @pytest.mark.parametrize("name", STIFF[::2])
 def test_derivatives_in_time(name: str) -> None:
-    case = CASES[name]
-    batch, diagonal = np.arange(len(case.thetas))[:, None], np.arange(4)
-    for quantity in ("pdf", "cdf", "sf"):
-        for slope in (1, 2):
-            (exact,) = truth(case, quantity, times=case.times, slope=slope)
-            wrt = ("times",) * slope
-            found = native(program(name), case, quantity, wrt, times=case.times, **SQUARING)
-            found = found[(batch, *[diagonal] * (1 + slope))]
-            assert_near(found, exact, 1e-11, largest(exact, 1))
+    assert_derivatives_in_time(name, 1e-11, **SQUARING)
 
 
 @pytest.mark.parametrize("name", [*STIFF[::4], "cyclic-continuous-1"])
