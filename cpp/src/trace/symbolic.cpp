@@ -1,6 +1,6 @@
 // Symbolic elimination in a given order.
 //
-// 1. Keep the live pattern (who still leads to whom).
+// 1. Keep the live pattern (who still leads to whom), numbered by steps, so that lists come sorted.
 // 2. Step k: its live targets are the upper list, its live sources the lower list.
 // 3. Join every source to every target (fill), remove the vertex.
 // The count of multiply-adds is sum |lower| * |upper|, plus |lower| for the exits.
@@ -14,32 +14,46 @@
 namespace phasic::detail {
 namespace {
 
-template <class Live>
-Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
-                    const RecordOptions& options) {
+// The pattern with vertices numbered by the step that eliminates them.
+Pattern by_steps(const Pattern& pattern, Span<const std::int32_t> order) {
   const Index n = pattern.n();
   std::vector<std::int32_t> step_of(at(n));
   for (Index k = 0; k < n; ++k) {
     step_of[at(order[k])] = static_cast<std::int32_t>(k);
   }
-  Live live(pattern);
+  Pattern result;
+  result.row_begin.reserve(pattern.row_begin.size());
+  result.column.reserve(pattern.column.size());
+  result.row_begin.push_back(0);
+  for (Index k = 0; k < n; ++k) {
+    const auto first = static_cast<std::ptrdiff_t>(result.column.size());
+    const Index v = order[k];
+    for (Index e = pattern.row_begin[at(v)]; e < pattern.row_begin[at(v + 1)]; ++e) {
+      result.column.push_back(step_of[at(pattern.column[at(e)])]);
+    }
+    std::sort(result.column.begin() + first, result.column.end());
+    result.row_begin.push_back(static_cast<std::int32_t>(result.column.size()));
+  }
+  return result;
+}
+
+template <class Live>
+Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
+                    const RecordOptions& options) {
+  const Index n = pattern.n();
+  Live live(by_steps(pattern, order));
   Fill fill;
   fill.upper_begin.push_back(0);
   fill.lower_begin.push_back(0);
   std::vector<std::int32_t> sources, targets;
-  const auto append = [&](const std::vector<std::int32_t>& vertices, std::vector<Index>& begin,
-                          std::vector<std::int32_t>& list) {
-    const auto first = list.size();
-    for (const std::int32_t v : vertices) {
-      list.push_back(step_of[at(v)]);
-    }
-    std::sort(list.begin() + static_cast<std::ptrdiff_t>(first), list.end());
+  const auto append = [](const std::vector<std::int32_t>& steps, std::vector<Index>& begin,
+                         std::vector<std::int32_t>& list) {
+    list.insert(list.end(), steps.begin(), steps.end());
     begin.push_back(ssize(list));
   };
   for (Index k = 0; k < n; ++k) {
-    const Index v = order[k];
-    live.sources(v, sources);
-    live.targets(v, targets);
+    live.sources(k, sources);
+    live.targets(k, targets);
     fill.n_operations += ssize(sources) * (ssize(targets) + 1);
     const auto operations = static_cast<double>(fill.n_operations);
     const double bytes = live.bytes() + static_cast<double>(sizeof(std::int32_t)) *
@@ -50,7 +64,7 @@ Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
     }
     append(targets, fill.upper_begin, fill.upper);
     append(sources, fill.lower_begin, fill.lower);
-    live.eliminate(v, sources, targets);
+    live.eliminate(k, sources, targets);
   }
   return fill;
 }
