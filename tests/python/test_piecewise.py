@@ -76,7 +76,7 @@ def assert_derivatives(found: Any, exact: np.ndarray, value: Any, at: np.ndarray
     axes = tuple(range(1, exact.ndim))
     value = np.abs(np.asarray(value)).reshape(-1, *(1,) * at.ndim)
     allowed = 1e-9 * np.abs(exact) + 1e-11 * np.abs(exact).max(axes, keepdims=True)
-    allowed = allowed + 1e-13 * value / np.where(at > 0, at, 1.0)
+    allowed = allowed + 3e-13 * value / np.where(at > 0, at, 1.0)
     excess = np.abs(found - exact) / np.where(allowed > 0, allowed, 1e-300)
     assert excess.max(initial=0.0) <= 1, (np.unravel_index(excess.argmax(), excess.shape), excess)
 
