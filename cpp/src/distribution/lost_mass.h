@@ -115,8 +115,8 @@ class LostMass {
       const double value = lane(primal(x), i);
       smallest = value > 0 ? std::min(smallest, value) : smallest;
     };
-    for (Index e = 0; e < layout.n_transitions(); ++e) {
-      take(chain.by_source()[e], least);
+    for (Index w = 0; w < ssize(layout.weight_out); ++w) {
+      take(chain.weights()[w], least);
     }
     for (Index e = 0; e < layout.n_exits(); ++e) {
       take(chain.exits()[e], least);

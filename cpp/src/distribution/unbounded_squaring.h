@@ -223,7 +223,7 @@ class UnboundedSquaring {
     for (Index i = 0; i < n(); ++i) {
       f(i, i, chain_.stay()[i]);
       for (std::int32_t e = layout_->begin[at(i)]; e < layout_->begin[at(i + 1)]; ++e) {
-        f(i, Index{layout_->target[at(e)]}, chain_.by_source()[e]);
+        f(i, Index{layout_->target[at(e)]}, chain_.transition(e));
       }
     }
   }

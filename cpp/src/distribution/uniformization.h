@@ -21,7 +21,8 @@ namespace phasic::PHASIC_ISA {
 // time, q t above 2^31 - 1) get NaN and do not disturb the others.
 template <class T>
 struct UniformizationInput {
-  Span<const T> edge;   // (n_out) rates, or probabilities if discrete; >= 0
+  // (n_out) rates, or probabilities if discrete; >= 0. Equal where Program::out_coef and out_param are.
+  Span<const T> edge;
   Span<const T> start;  // (n_start) start probabilities
   Span<const T> times;  // (n_times); whole numbers if discrete, whose derivative parts are ignored
   double truncation = 1e-14;  // bound of what is left out, relative to each value

@@ -13,21 +13,22 @@
 //    of two, which is noted as an event: v = mantissa * 2^exponent.
 // 6. For the adjoint, every stride-th chunk leaves a checkpoint; the stride doubles as the sweep
 //    grows, so that checkpoints and one replayed stretch both stay near sqrt(steps) vectors.
+// 7. Regions whose entries no longer matter are forgotten (region_decay.h) and no longer walked over.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "distribution/poisson.h"
-#include "distribution/twice.h"
-#include "distribution/uniformization_layout.h"
+#include "distribution/region_decay.h"
 
 namespace phasic::PHASIC_ISA {
-
-using phasic::detail::TransitionLayout;
 
 inline constexpr double kRateMargin = 33.0 / 32.0;
 inline constexpr double kMassExponent = 400;  // where a rescaled lane keeps its mass
 inline constexpr double kMassFloor = 200;     // below it the lane is rescaled
+inline constexpr Index kLookChunks = 8;         // between two looks at what no longer matters
+inline constexpr double kLeastForgotten = -830;  // smaller mantissas may lack what underflowed
 inline constexpr Index kShortStretch = 4096;  // entries that are replayed together in any case
 
 // A remainder that is below 0 by rounding is 0.
@@ -63,6 +64,32 @@ T remainder_of(const typename Traits<T>::Base& total, const T* values, const std
   return rest;
 }
 
+inline constexpr int kUnrolled = 12;
+
+template <int kLast, class F>
+void with_degree_below(std::int32_t degree, F&& f) {
+  if constexpr (kLast < 0) {
+    f(std::integral_constant<int, -1>{});
+  } else {
+    if (degree == kLast) {
+      f(std::integral_constant<int, kLast>{});
+    } else {
+      with_degree_below<kLast - 1>(degree, f);
+    }
+  }
+}
+
+// Calls f with the degree of a run as a constant, -1 if it is a large one.
+template <class N, class F>
+void with_degree(std::int32_t degree, F&& f) {
+  using Any = std::integral_constant<int, -1>;
+  if constexpr (!std::is_same_v<N, typename Traits<N>::Base>) {
+    f(Any{});  // its arithmetic weighs more than the loop
+  } else {
+    with_degree_below<kUnrolled>(degree, f);
+  }
+}
+
 // N is the number type of P and v: that of the weights that are loaded, or twice as precise.
 template <class N>
 class Chain {
@@ -72,6 +99,7 @@ class Chain {
     Index chunk;  // happens after this chunk
     Base shift;   // the exponent grows by it
     Base least;   // exponent of the least mantissa before it; kNoScale if some are still to come
+    Base regions;  // that are left after it
   };
 
   // edge: (n_out) rates or probabilities, start: (n_start); as Program::out_* and start_*.
@@ -93,14 +121,19 @@ class Chain {
     idle_rate_ = divided(Base(1.0), elementwise_min(elementwise_max(longest, least), most));
   }
 
-  // Back to step 0. rescale: lanes may be rescaled. record: keep what the adjoint needs.
-  void restart(bool rescale, bool record) {
+  // Back to step 0. rescale: lanes may be rescaled. forget: what no longer matters to any sum of
+  // exits or of entries may become zero. record: keep what the adjoint needs.
+  void restart(bool rescale, bool forget, bool record) {
     rescale_ = rescale && !IsUnbounded<N>::value;
+    forget_ = forget && !IsUnbounded<N>::value && n_vectors_ == 1 && layout_->n_regions() > 1;
     const Base start_scale(rescale_ ? kMassExponent : 0.0);
     for (Index i = 0; i < size(); ++i) {
       v_[at(i)] = scaled(start_vector_[at(i)], power_of_two(start_scale));
     }
     record_ = record;
+    n_regions_ = layout_->n_regions();
+    regions_ = Base(static_cast<double>(n_regions_));
+    least_forgotten_ = Base(-kNoScale);
     exponent_ = start_exponent_ = -start_scale;
     n_chunks_ = n_checkpoints_ = 0;
     stride_ = std::clamp<Index>(kShortStretch / (kChunk * size() + 1), 1, kAnchorChunks);
@@ -115,27 +148,48 @@ class Chain {
     }
     for (Index j = 0; j < kChunk; ++j) {
       visit(j);
-      step(v_.data(), next_.data());
+      step(v_.data(), next_.data(), n_regions_);
       v_.swap(next_);
     }
-    mass_ = primal(total(v_.data()));
     ++n_chunks_;
+    const Base before = regions_;
+    if (forget_ && n_chunks_ % kLookChunks == 0 && n_regions_ > 1) {
+      forget();
+    }
+    mass_ = primal(total(v_.data()));
+    Base shift(0.0), least(kNoScale);
     if (rescale_) {
-      rescale();
+      rescale(shift, least);
+    }
+    if (max_lane(before - regions_) > 0 || max_lane(-shift) > 0) {
+      events_.push_back({n_chunks_ - 1, shift, least, regions_});
     }
   }
 
-  // next = v P for each of the vectors
-  void step(const N* v, N* next) const {
-    const std::int32_t* const begin = layout_->in_begin.data();
-    const std::int32_t* const source = layout_->in_source.data();
+  // Empties the regions of a vector that an event forgets; before, after: how many there were.
+  void empty(N* v, const Base& before, const Base& after) const {
+    const Index end = layout_->region_begin[at(static_cast<Index>(max_lane(before)))];
+    for (Index w = layout_->region_begin[at(static_cast<Index>(-max_lane(-after)))]; w < end; ++w) {
+      const Index i = layout_->by_target.position[at(w)];
+      const Base kept = after - (static_cast<double>(layout_->region[at(i)]) + 0.5);
+      v[i] = scaled(v[i], where_positive(kept, Base(1.0), Base(0.0)));
+    }
+  }
+
+  // next = v P for each of the vectors, in the first n_regions regions
+  void step(const N* v, N* next, Index n_regions) const {
+    const auto& walk = layout_->by_target;
     for (Index a = 0; a < n_vectors_; ++a, v += n(), next += n()) {
-      for (Index i = 0; i < n(); ++i) {
-        N sum = stayed(i, v[i]);
-        for (std::int32_t e = begin[i]; e < begin[i + 1]; ++e) {
-          sum += v[source[e]] * by_target_[at(e)];
-        }
-        next[i] = sum;
+      const std::int32_t* source = layout_->in_source.data();
+      const std::int32_t* number = layout_->in_weight.data();
+      for (Index r = 0; r < walk.runs[at(n_regions)]; ++r) {
+        const Walk::Run& run = walk.run[at(r)];
+        with_degree<N>(run.degree, [&](auto degree) {
+          step_run<degree()>(run, source, number, v, next);
+        });
+        const std::int32_t n_entries = (run.end - run.begin) * run.degree;
+        source += n_entries;
+        number += n_entries;
       }
     }
   }
@@ -151,12 +205,17 @@ class Chain {
   // --- the generator over q, P - I, as flows, which cancel less than their sums do
   // y = x (P - I)
   void apply_from_left(const N* x, N* y) const {
-    for (Index i = 0; i < n(); ++i) {
-      N sum = -(leave_[at(i)] * x[i]);
-      for (std::int32_t e = layout_->in_begin[at(i)]; e < layout_->in_begin[at(i + 1)]; ++e) {
-        sum += x[layout_->in_source[at(e)]] * by_target_[at(e)];
+    const std::int32_t* source = layout_->in_source.data();
+    const std::int32_t* number = layout_->in_weight.data();
+    for (const Walk::Run& run : layout_->by_target.run) {
+      for (std::int32_t w = run.begin; w < run.end; ++w) {
+        const std::int32_t i = layout_->by_target.position[at(w)];
+        N sum = -(leave_[at(i)] * x[i]);
+        for (std::int32_t e = 0; e < run.degree; ++e) {
+          sum += x[*source++] * weight_[at(*number++)];
+        }
+        y[i] = sum;
       }
-      y[i] = sum;
     }
   }
   // y += (P - I) x, x being 0 in absorbing vertices
@@ -164,7 +223,7 @@ class Chain {
     for (Index i = 0; i < n(); ++i) {
       N sum = -(absorb_[at(i)] * x[i]);
       for (std::int32_t e = layout_->begin[at(i)]; e < layout_->begin[at(i + 1)]; ++e) {
-        sum += by_source_[at(e)] * (x[layout_->target[at(e)]] - x[i]);
+        sum += transition(e) * (x[layout_->target[at(e)]] - x[i]);
       }
       y[i] += sum;
     }
@@ -217,8 +276,11 @@ class Chain {
   [[nodiscard]] const Base& start_exponent() const { return start_exponent_; }
   [[nodiscard]] const Base& mass() const { return mass_; }  // mantissa after the last chunk
   [[nodiscard]] Index n_chunks() const { return n_chunks_; }
-  [[nodiscard]] const N* by_source() const { return by_source_.data(); }
+  // Probability of a transition, (n_transitions) by source, and of all that are told apart.
+  [[nodiscard]] const N& transition(Index e) const { return weight_[at(layout_->weight[at(e)])]; }
+  [[nodiscard]] const N* weights() const { return weight_.data(); }
   [[nodiscard]] const N* exits() const { return exit_.data(); }
+  [[nodiscard]] Index n_regions() const { return n_regions_; }
   [[nodiscard]] const N* stay() const { return stay_.data(); }
   [[nodiscard]] const N* absorb() const { return absorb_.data(); }  // (n) what a position absorbs
 
@@ -229,6 +291,25 @@ class Chain {
 
  private:
   static constexpr bool kCompensated = !IsTwice<N>::value;
+
+  // The positions of one run of a step; kDegree = -1: any degree.
+  template <int kDegree>
+  void step_run(const Walk::Run& run, const std::int32_t* source, const std::int32_t* number,
+                const N* v, N* next) const {
+    const std::int32_t degree = kDegree < 0 ? run.degree : kDegree;
+    const N* const weight = weight_.data();
+    const std::int32_t* const position = layout_->by_target.position.data();
+    for (std::int32_t w = run.begin; w < run.end; ++w) {
+      const std::int32_t i = position[w];
+      N sum = stayed(i, v[i]);
+      for (std::int32_t e = 0; e < degree; ++e) {
+        sum += v[source[e]] * weight[number[e]];
+      }
+      source += degree;
+      number += degree;
+      next[i] = sum;
+    }
+  }
 
   template <class T>
   void load_rate(Span<const T> edge) {
@@ -247,13 +328,9 @@ class Chain {
 
   template <class T>
   void load_transitions(Span<const T> edge) {
-    by_source_.resize(at(layout_->n_transitions()));
-    by_target_.resize(at(layout_->n_transitions()));
-    for (Index e = 0; e < layout_->n_transitions(); ++e) {
-      by_source_[at(e)] = divided(widened<N>(edge[layout_->out[at(e)]]), rate_);
-    }
-    for (Index e = 0; e < layout_->n_transitions(); ++e) {
-      by_target_[at(e)] = by_source_[at(layout_->in_entry[at(e)])];
+    weight_.resize(layout_->weight_out.size());
+    for (std::size_t w = 0; w < weight_.size(); ++w) {
+      weight_[w] = divided(widened<N>(edge[layout_->weight_out[w]]), rate_);
     }
     exit_.assign(at(layout_->n_exits()), N(0.0));
     for (Index i = 0; i < ssize(layout_->exit_out); ++i) {
@@ -272,7 +349,7 @@ class Chain {
       N sum(0.0);
       Base lost(0.0);
       for (std::int32_t e = layout_->begin[at(k)]; e < layout_->begin[at(k + 1)]; ++e) {
-        add_keeping(by_source_[at(e)], sum, lost);
+        add_keeping(transition(e), sum, lost);
       }
       for (; exit < layout_->n_exits() && layout_->exit_position[at(exit)] == k; ++exit) {
         add_keeping(exit_[at(exit)], sum, lost);
@@ -335,22 +412,40 @@ class Chain {
     return sum;
   }
 
-  void rescale() {
+  void rescale(Base& shift, Base& least) {
     const Base e = exponent_of(mass_);
-    Base shift = where_positive(Base(kMassFloor) - e, clamped(e - kMassExponent, -1000.0, 0.0),
-                                Base(0.0));
+    shift = where_positive(Base(kMassFloor) - e, clamped(e - kMassExponent, -1000.0, 0.0),
+                           Base(0.0));
     shift = where_positive(mass_, shift, Base(0.0));
     if (max_lane(-shift) == 0) {
       return;
     }
-    const Base least = least_exponent();
+    least = elementwise_min(least_exponent(), least_forgotten_ - exponent_);
     const Base factor = power_of_two(-shift);
     for (N& x : v_) {
       x = scaled(x, factor);
     }
     mass_ *= factor;
     exponent_ += shift;
-    events_.push_back({n_chunks_ - 1, shift, least});
+  }
+
+  // After a step, while next_ still holds the vector before it: forgets regions that no longer matter.
+  void forget() {
+    const RegionDecay<N> decay(*layout_, weight_.data(), absorb_.data(), next_.data(), v_.data(),
+                               n_regions_);
+    const Base kept = decay.kept(regions_);
+    if (max_lane(regions_ - kept) == 0) {
+      return;
+    }
+    const Base least = least_exponent();
+    const Base before = regions_;
+    regions_ = where_positive(least - kLeastForgotten, kept, before);
+    least_forgotten_ = where_positive(before - regions_,
+                                      elementwise_min(least_forgotten_, least + exponent_),
+                                      least_forgotten_);
+    empty(v_.data(), before, regions_);
+    empty(next_.data(), before, regions_);
+    n_regions_ = static_cast<Index>(max_lane(regions_));
   }
 
   // Of the entries of v; kNoScale in lanes where a state is 0 that the next step reaches.
@@ -362,7 +457,7 @@ class Chain {
       least = elementwise_min(least, where_positive(here, exponent, Base(-kNoScale)));
       for (std::int32_t e = layout_->begin[at(i)]; e < layout_->begin[at(i + 1)]; ++e) {
         const Base there = primal(v_[at(layout_->target[at(e)])]);
-        const Base flows = where_positive(primal(by_source_[at(e)]), here, Base(0.0));
+        const Base flows = where_positive(primal(transition(e)), here, Base(0.0));
         least = where_positive(where_positive(there, Base(0.0), flows), Base(kNoScale), least);
       }
     }
@@ -389,9 +484,11 @@ class Chain {
 
   const TransitionLayout* layout_ = nullptr;
   Base idle_rate_{1.0}, rate_, start_mass_, exponent_, start_exponent_, mass_;
-  bool rescale_ = false, record_ = false;
+  Base regions_, least_forgotten_;  // regions that are left; exponent of the least that was forgotten
+  Index n_regions_ = 0;             // ... in some lane
+  bool rescale_ = false, forget_ = false, record_ = false;
   Index n_vectors_ = 1, n_chunks_ = 0, stride_ = 1, n_checkpoints_ = 0;
-  std::vector<N> by_source_, by_target_, stay_, exit_;  // P
+  std::vector<N> weight_, stay_, exit_;  // P
   std::vector<Base> stay_low_;                          // what the primal of stay_ lacks
   std::vector<N> leave_, absorb_;         // (n) what leaves a position, and what of it is absorbed
   std::vector<N> start_vector_, v_, next_;  // (n_vectors, n)

@@ -2,9 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <unordered_map>
+#include <utility>
 
 namespace phasic::detail {
 namespace {
+
+constexpr double kFirstRegion = 8;  // positions; smaller regions are not worth their loops
 
 // Numbers the absorbing vertices in use; a single class if they need not be told apart.
 class Classes {
@@ -51,22 +56,112 @@ void add_out_edges(const Program& program, Classes& classes, TransitionLayout& l
   }
 }
 
-void add_in_edges(TransitionLayout& layout) {
-  layout.in_begin.assign(at(layout.n_positions + 1), 0);
-  for (const std::int32_t target : layout.target) {
-    ++layout.in_begin[at(target + 1)];
+// Numbers the weights: transitions with the same coefficient of the same parameter share one.
+void number_weights(const Program& program, TransitionLayout& layout) {
+  std::vector<std::unordered_map<double, std::int32_t>> known(at(program.n_parameters()));
+  for (const std::int32_t e : layout.out) {
+    const auto number = static_cast<std::int32_t>(ssize(layout.weight_out));
+    const auto found =
+        known[at(program.out_param[at(e)])].try_emplace(program.out_coef[at(e)], number);
+    if (found.second) {
+      layout.weight_out.push_back(e);
+    }
+    layout.weight.push_back(found.first->second);
   }
+}
+
+// The longest path of components from each position to a sink.
+std::vector<std::int32_t> levels_of(const Program& program) {
+  std::vector<std::int32_t> level(at(program.n_positions), 0);
+  for (Index b = 0; b < program.n_blocks(); ++b) {  // sinks first
+    const Index begin = program.block_begin[at(b)], end = program.block_begin[at(b + 1)];
+    std::int32_t longest = 0;
+    for (Index e = program.out_begin[at(begin)]; e < program.out_begin[at(end)]; ++e) {
+      const std::int32_t target = program.out_target[at(e)];
+      if (target >= 0 && target < begin) {
+        longest = std::max(longest, level[at(target)] + 1);
+      }
+    }
+    std::fill(level.begin() + begin, level.begin() + end, longest);
+  }
+  return level;
+}
+
+// Whole levels, together until there are enough positions: the more the more there are before them.
+void form_regions(const Program& program, TransitionLayout& layout) {
+  const std::vector<std::int32_t> level = levels_of(program);
+  std::vector<Index> size(1 + at(level.empty() ? 0 : *std::max_element(level.begin(), level.end())));
+  for (const std::int32_t l : level) {
+    ++size[at(l)];
+  }
+  const double n = static_cast<double>(layout.n_positions);
+  const double growth = std::pow(std::max(n / kFirstRegion, 1.0), 1.0 / (kMaxRegions - 1));
+  std::vector<std::int32_t> region_of(size.size());
+  std::int32_t region = 0;
+  double before = 0, wanted = kFirstRegion;
+  for (std::size_t l = 0; l < size.size(); ++l) {
+    region_of[l] = region;
+    before += static_cast<double>(size[l]);
+    if (before >= wanted && l + 1 < size.size() && region + 1 < kMaxRegions) {
+      ++region;
+      wanted = std::max(before + kFirstRegion, before * growth);
+    }
+  }
+  layout.region_begin.assign(at(region + 2), 0);
+  for (const std::int32_t l : level) {
+    layout.region.push_back(region_of[at(l)]);
+    ++layout.region_begin[at(layout.region.back() + 1)];
+  }
+  for (Index r = 0; r <= region; ++r) {
+    layout.region_begin[at(r + 1)] += layout.region_begin[at(r)];
+  }
+}
+
+Walk walk_over(const TransitionLayout& layout, const std::vector<std::int32_t>& degree) {
+  Walk walk;
+  walk.position.resize(degree.size());
+  std::iota(walk.position.begin(), walk.position.end(), 0);
+  std::stable_sort(walk.position.begin(), walk.position.end(), [&](std::int32_t a, std::int32_t b) {
+    return std::pair(layout.region[at(a)], degree[at(a)]) <
+           std::pair(layout.region[at(b)], degree[at(b)]);
+  });
+  for (Index r = 0; r < layout.n_regions(); ++r) {
+    walk.runs.push_back(static_cast<std::int32_t>(ssize(walk.run)));
+    for (std::int32_t w = layout.region_begin[at(r)]; w < layout.region_begin[at(r + 1)]; ++w) {
+      const std::int32_t d = degree[at(walk.position[at(w)])];
+      if (w == layout.region_begin[at(r)] || walk.run.back().degree != d) {
+        walk.run.push_back({w, w, d});
+      }
+      walk.run.back().end = w + 1;
+    }
+  }
+  walk.runs.push_back(static_cast<std::int32_t>(ssize(walk.run)));
+  return walk;
+}
+
+void form_walks(TransitionLayout& layout) {
+  std::vector<std::int32_t> out_degree(at(layout.n_positions)), in_degree(at(layout.n_positions));
   for (Index k = 0; k < layout.n_positions; ++k) {
-    layout.in_begin[at(k + 1)] += layout.in_begin[at(k)];
+    out_degree[at(k)] = layout.begin[at(k + 1)] - layout.begin[at(k)];
+  }
+  for (const std::int32_t target : layout.target) {
+    ++in_degree[at(target)];
+  }
+  layout.by_source = walk_over(layout, out_degree);
+  layout.by_target = walk_over(layout, in_degree);
+  std::vector<std::int32_t> next(at(layout.n_positions));
+  std::int32_t first = 0;
+  for (const std::int32_t i : layout.by_target.position) {
+    next[at(i)] = first;
+    first += in_degree[at(i)];
   }
   layout.in_source.resize(layout.target.size());
-  layout.in_entry.resize(layout.target.size());
-  std::vector<std::int32_t> next(layout.in_begin.begin(), layout.in_begin.end() - 1);
+  layout.in_weight.resize(layout.target.size());
   for (std::int32_t k = 0; k < layout.n_positions; ++k) {
     for (std::int32_t e = layout.begin[at(k)]; e < layout.begin[at(k + 1)]; ++e) {
       const std::int32_t entry = next[at(layout.target[at(e)])]++;
       layout.in_source[at(entry)] = k;
-      layout.in_entry[at(entry)] = e;
+      layout.in_weight[at(entry)] = layout.weight[at(e)];
     }
   }
 }
@@ -84,7 +179,9 @@ TransitionLayout make_transition_layout(const Program& program, Quantity quantit
   layout.vertex = program.vertex_of;
   Classes classes(program, quantity == Quantity::state_probability);
   add_out_edges(program, classes, layout);
-  add_in_edges(layout);
+  number_weights(program, layout);
+  form_regions(program, layout);
+  form_walks(layout);
   for (const std::int32_t target : program.start_target) {
     layout.start_position.push_back(target >= 0 ? target : -1);
     layout.start_class.push_back(target >= 0 ? -1 : classes.of(-1 - target, layout));

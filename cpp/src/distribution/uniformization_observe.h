@@ -38,7 +38,7 @@ class Observation {
     const bool distribution = quantity() == Quantity::cdf || quantity() == Quantity::sf;
     paired_ = distribution && (record || order > 0 || Traits<T>::levels > 0);
     chain.load(layout, edge, start, n_vectors());
-    chain.restart(!layout.by_vertex(), record);
+    chain.restart(!layout.by_vertex(), !layout.by_vertex() && order == 0, record);
     sum_ = N(0.0);
     absorbed_.assign(at(layout.n_classes), N(0.0));
     visits_.assign(quantity() == Quantity::accumulated_occupancy ? at(n()) : 0, N(0.0));

@@ -39,12 +39,16 @@ class ChainReverse {
     exit_bar_.assign(at(layout.n_exits()), N(0.0));
     exponent_ = chain.exponent();
     next_event_ = ssize(chain.events()) - 1;
+    if (!chain.events().empty()) {  // what is forgotten is not replayed: it is zero from here on
+      std::fill(history_.begin(), history_.end(), N(0.0));
+    }
     const Index stride = chain.stride();
     const Index n_chunks = chain.n_chunks();  // 0 if no lane is valid
     for (Index first = (n_chunks + stride - 1) / stride * stride - stride; first >= 0;
          first -= stride) {
       const Index last = std::min(first + stride, n_chunks);
       replay(first, last);
+      n_regions_ = regions_after(next_event_);
       source.open_stretch(first, last, exponents_.data());
       for (Index chunk = last - 1; chunk >= first; --chunk) {
         undo_event(chunk);
@@ -104,13 +108,25 @@ class ChainReverse {
     }
     N* v = history_.data();
     std::copy_n(chain_->checkpoint(first / chain_->stride()), size_, v);
+    Index n_regions = regions_after(event);
     for (Index k = 1; k < (last - first) * kChunk; ++k, v += size_) {
-      chain_->step(v, v + size_);
+      chain_->step(v, v + size_, n_regions);
       if (k % kChunk == 0 && event + 1 < ssize(events) &&
           events[at(event + 1)].chunk == first + k / kChunk - 1) {
-        scale(v + size_, power_of_two(-events[at(++event)].shift));
+        const Base before = left_after(event++);
+        chain_->empty(v + size_, before, events[at(event)].regions);
+        scale(v + size_, power_of_two(-events[at(event)].shift));
+        n_regions = regions_after(event);
       }
     }
+  }
+  // Regions that are left after an event, -1 being the start: by lane, and in some lane.
+  [[nodiscard]] Base left_after(Index event) const {
+    return event < 0 ? Base(static_cast<double>(chain_->layout().n_regions()))
+                     : chain_->events()[at(event)].regions;
+  }
+  [[nodiscard]] Index regions_after(Index event) const {
+    return static_cast<Index>(max_lane(left_after(event)));
   }
 
   void scale(N* x, const Base& factor) const {
@@ -127,29 +143,23 @@ class ChainReverse {
     }
     const Base& shift = events[at(next_event_)].shift;
     scale(z_.data(), power_of_two(-shift));
+    chain_->empty(z_.data(), left_after(next_event_ - 1), left_after(next_event_));
     exponent_ -= shift;
     --next_event_;
+    n_regions_ = regions_after(next_event_);
   }
 
   // From z_(k+1) to z_k without its source for the vector whose entries begin at `offset`; adds step
   // k's part of the gradients.
   void step_back(const N* v, const N* absorbed, Index offset) {
     const TransitionLayout& layout = chain_->layout();
-    const std::int32_t* const begin = layout.begin.data();
-    const std::int32_t* const target = layout.target.data();
-    const N* const p = chain_->by_source();
     const N* const z = z_next_.data() + offset;
     N* const before = z_.data() + offset;
-    for (Index i = 0; i < n_; ++i) {
-      const N here = z[i];
-      const N mass = v[i];
-      N sum = chain_->stayed(i, here);
-      for (std::int32_t e = begin[i]; e < begin[i + 1]; ++e) {
-        const N there = z[target[e]];
-        sum += p[e] * there;
-        transition_bar_[at(e)] += mass * (there - here);
-      }
-      before[i] = sum;
+    const auto& walk = layout.by_source;
+    for (Index r = 0; r < walk.runs[at(n_regions_)]; ++r) {
+      const Walk::Run& run = walk.run[at(r)];
+      with_degree<N>(run.degree,
+                     [&](auto degree) { step_back_run<degree()>(run, v, z, before); });
     }
     const N* const exits = chain_->exits();
     for (Index x = 0; x < layout.n_exits(); ++x) {
@@ -161,6 +171,28 @@ class ChainReverse {
         difference += there;
       }
       exit_bar_[at(x)] += v[i] * difference;
+    }
+  }
+
+  template <int kDegree>
+  void step_back_run(const Walk::Run& run, const N* v, const N* z, N* before) {
+    const TransitionLayout& layout = chain_->layout();
+    const std::int32_t degree = kDegree < 0 ? run.degree : kDegree;
+    const N* const weight = chain_->weights();
+    for (std::int32_t w = run.begin; w < run.end; ++w) {
+      const std::int32_t i = layout.by_source.position[at(w)];
+      const std::int32_t* const target = layout.target.data() + layout.begin[at(i)];
+      const std::int32_t* const number = layout.weight.data() + layout.begin[at(i)];
+      N* const bar = transition_bar_.data() + layout.begin[at(i)];
+      const N here = z[i];
+      const N mass = v[i];
+      N sum = chain_->stayed(i, here);
+      for (std::int32_t e = 0; e < degree; ++e) {
+        const N there = z[target[e]];
+        sum += weight[number[e]] * there;
+        bar[e] += mass * (there - here);
+      }
+      before[i] = sum;
     }
   }
 
@@ -200,7 +232,7 @@ class ChainReverse {
   }
 
   const Chain<N>* chain_ = nullptr;
-  Index n_ = 0, size_ = 0, next_event_ = -1;
+  Index n_ = 0, size_ = 0, n_regions_ = 0, next_event_ = -1;
   Base exponent_;
   std::vector<N> z_, z_next_, history_;  // (n_vectors, n), and so for each step of a stretch
   std::vector<N> first_;                 // (n)

@@ -72,7 +72,7 @@ enum class Cotangent { of_value, of_logarithm };
 template <class T>
 class Sweep {
  public:
-  explicit Sweep(const Model& model) : model_(model) {}
+  explicit Sweep(const Model& model, bool in_time = true) : model_(model), in_time_(in_time) {}
 
   // bar: cotangent of the results or of their logarithms; no adjoint if empty.
   Outcome<T> run(Quantity quantity, const std::vector<T>& theta, const std::vector<T>& times,
@@ -87,8 +87,9 @@ class Sweep {
     for (const std::int32_t e : program.start_edge) start.push_back(weight_of(graph, e, theta));
     UniformizationInput<T> in{Span<const T>(result.edge), Span<const T>(start),
                               Span<const T>(times)};
-    in.keep_edges = in.keep_times = !bar.empty();
-    in.time_levels = Traits<T>::levels;
+    in.keep_edges = !bar.empty();
+    in.keep_times = in.keep_edges && in_time_;
+    in.time_levels = in_time_ ? Traits<T>::levels : 0;
     result.out.resize(at(model_.size(quantity, ssize(times))));
     result.exponent.resize(layout_.by_vertex() ? 0 : times.size());
     sweep_.forward(in, Span<T>(result.out), Span<typename Traits<T>::Base>(result.exponent));
@@ -110,7 +111,7 @@ class Sweep {
     const Program& program = *model_.program;
     std::vector<T> start_bar(start.size(), T(0.0));
     result.edge_bar.assign(result.edge.size(), T(0.0));
-    result.times_bar.assign(at(n_times), T(0.0));
+    result.times_bar.assign(in_time_ ? at(n_times) : 0, T(0.0));
     sweep_.adjoint(Span<const T>(bar), Span<T>(result.edge_bar), Span<T>(start_bar),
                    Span<T>(result.times_bar));
     result.theta_bar.assign(at(program.graph->param_length), T(0.0));
@@ -129,6 +130,7 @@ class Sweep {
   }
 
   const Model& model_;
+  bool in_time_;  // are derivatives in times wanted?
   phasic::detail::TransitionLayout layout_;
   Uniformization<T> sweep_;
 };
