@@ -41,6 +41,8 @@ constexpr std::pair<const char*, DensityMethod> kMethods[] = {
     {"auto", DensityMethod::automatic},
     {"uniformization", DensityMethod::uniformization},
     {"squaring", DensityMethod::squaring},
+    {"krylov", DensityMethod::krylov},
+    {"exact", DensityMethod::exact},
 };
 
 template <class Table>
@@ -168,7 +170,7 @@ void require_memory_for_python(const PyTrace& trace, const std::string& quantity
   require_memory(*trace.program(), request, max_bytes);
 }
 
-// (method, steps, operations, within budget) of every row of theta (rows, n) and times (rows, n).
+// The fields of DensityPlan, in order, of every row of theta (rows, n) and times (rows, n).
 py::list plans_for_python(const PyTrace& trace, const std::string& quantity, const Array& theta,
                           const Array& times, const std::vector<int>& levels, int gradient,
                           double max_operations, const std::string& density) {
@@ -191,7 +193,8 @@ py::list plans_for_python(const PyTrace& trace, const std::string& quantity, con
     const DensityPlan plan = density_plan(*trace.program(), request, row(theta, i), row(times, i));
     for (const auto& [name, method] : kMethods) {
       if (method == plan.method) {
-        plans.append(py::make_tuple(name, plan.steps, plan.operations, plan.within_budget));
+        plans.append(py::make_tuple(name, plan.steps, plan.operations, plan.within_budget,
+                                    plan.dimension, plan.error, plan.exact_times));
       }
     }
   }

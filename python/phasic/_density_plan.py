@@ -32,19 +32,30 @@ class DensityPlan:
     Parameters
     ----------
     method : str
-        ``uniformization`` or ``squaring``.
+        ``uniformization``, ``squaring`` or ``krylov``.
     steps : float
-        Steps of the sweep, or squarings.
+        Steps of the sweep, squarings, or Krylov spaces (one for each 512-fold range of times).
     operations : float
         Multiply-adds of one evaluation at this parameter vector.
     within_budget : bool
         Whether that is at most ``max_operations`` (and fits in memory).
+    dimension : int
+        Of the largest Krylov space; 0 for the other methods.
+    error : float
+        Estimated error of the value by Krylov spaces, as a share of the largest value over the
+        times. Above 1e-10 the call is an error. 0 for the other methods.
+    exact_times : int
+        How many of the times uniformisation evaluates although the method is ``krylov``, because
+        spaces do not resolve results so far below the largest one. 0 unless density is ``auto``.
     """
 
     method: str
     steps: float
     operations: float
     within_budget: bool
+    dimension: int = 0
+    error: float = 0.0
+    exact_times: int = 0
 
 
 def density_plan(

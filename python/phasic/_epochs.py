@@ -31,6 +31,7 @@ from phasic._derived import (
 )
 from phasic._graphs import native_graph
 from phasic._ladders import Ladder
+from phasic._options import EvaluationOptions, exact_if_automatic
 from phasic.graph import Graph
 from phasic.phase_type import PhaseType
 
@@ -138,8 +139,10 @@ class EpochModels:
                 "the graph starts in absorbing states only, so the absorption time is 0 whatever "
                 "the epochs are; expected a start edge to a state that leads to others"
             )
-        self.first = PhaseType(graph, **options)
-        self._terms, self._options = terms, options
+        # Results of epochs are subtracted from 1 and searched for roots.
+        exact = exact_if_automatic(options.get("options") or EvaluationOptions())
+        self._terms, self._options = terms, {**options, "options": exact}
+        self.first = PhaseType(graph, **self._options)
         self._ladders: dict[tuple[Any, int], tuple[Ladder, PhaseType]] = {}
         self.later = self._made(with_free_start(terms, self.transient))
 

@@ -30,6 +30,9 @@ from phasic._request import Program, Quantity, Request
 _TRAPPED = 5
 _OVER_BUDGET = 8
 
+_BY_KRYLOV = ("pdf", "cdf", "sf")  # of continuous models
+_NEVER_BY_KRYLOV = ("logpdf", "logsf", "hazard", "state_probability", "accumulated_occupancy")
+
 # Infinite for good arguments: the time in trapped states, the logarithm of 0.
 _MAY_BE_INFINITE = (Quantity.SOJOURN, Quantity.LOGPDF, Quantity.LOGSF)
 
@@ -94,12 +97,16 @@ class Evaluator:
         return self._compiled.setdefault(key, jax.jit(run))
 
     def _require_method(self, name: str) -> None:
-        if self.program.options.density != "squaring":
-            return
-        if name == "hazard" or (name == "logpdf" and self.program.trace.is_discrete):
-            found = "logpmf" if name == "logpdf" else name
+        method, discrete = self.program.options.density, self.program.trace.is_discrete
+        missing = False
+        if method == "squaring":
+            missing = name == "hazard" or (name == "logpdf" and discrete)
+        elif method == "krylov":
+            missing = name in _NEVER_BY_KRYLOV or (discrete and name in _BY_KRYLOV)
+        if missing:
+            found = {"pdf": "pmf", "logpdf": "logpmf"}.get(name, name) if discrete else name
             raise ValueError(
-                f'{found} cannot be computed with density="squaring": '
+                f'{found} cannot be computed with density="{method}": '
                 'use "auto" or "uniformization"'
             )
 

@@ -7,7 +7,7 @@ means as many as the machine has.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RECORD_MAX_OPERATIONS = 5e9
 """Multiply-adds of one component's elimination beyond which recording it is a ``BudgetError``."""
@@ -15,7 +15,7 @@ RECORD_MAX_OPERATIONS = 5e9
 KERNELS = ("auto", "reference", "baseline", "avx2", "avx512")
 """Kernel names in the order of the native enumeration."""
 
-DENSITY_METHODS = ("auto", "uniformization", "squaring")
+DENSITY_METHODS = ("auto", "uniformization", "squaring", "krylov", "exact")
 """How densities are evaluated, in the order of the native enumeration."""
 
 _THREADS_VARIABLE = "PHASIC_NUM_THREADS"
@@ -66,9 +66,18 @@ class EvaluationOptions:
     density : str
         ``uniformization``: one sweep, whose cost and rounding grow with rate times t.
         ``squaring``: transition matrices of doubled steps; cost n^3 times the logarithm of rate
-        times t, accurate at any stiffness. ``auto`` takes squaring where it is predicted to be
-        cheaper, or where uniformisation alone exceeds ``max_operations``, for each parameter
-        vector by itself; `PhaseType.density_plan` tells which. The hazard is by uniformisation.
+        times t, accurate at any stiffness. ``krylov``: pdf, cdf and sf of continuous models from
+        rational Krylov spaces, whose cost does not grow with rates; the error is at most 1e-10 of
+        the largest value over the times of a call (derivatives, up to order 2 in theta: 1e-8 of
+        the largest), so far smaller values may have no correct digit; an error where that is not
+        reached. ``exact``: squaring where it is predicted to be cheaper than uniformisation, or
+        where that alone exceeds ``max_operations``. ``auto``: the same, and Krylov spaces where
+        both are predicted to take over 10 ms and 8 times as long, or exceed ``max_operations``;
+        only results with an estimated error of 1e-8 of themselves are taken from them (derivatives:
+        1e-6 of the derivative or of value over parameter change), uniformisation or squaring gives
+        the others. Each parameter vector is planned by itself; `PhaseType.density_plan` tells how.
+        Logarithms, the hazard, quantiles and probabilities of states are never by Krylov spaces,
+        nor are epoch models unless it is asked for; the hazard is by uniformisation.
     """
 
     threads: int | None = None
@@ -94,10 +103,16 @@ class EvaluationOptions:
             )
 
 
+def exact_if_automatic(options: EvaluationOptions) -> EvaluationOptions:
+    """Return the options with densities that are right relative to each value, unless forced."""
+    return replace(options, density="exact") if options.density == "auto" else options
+
+
 __all__ = [
     "DENSITY_METHODS",
     "KERNELS",
     "RECORD_MAX_OPERATIONS",
     "EvaluationOptions",
+    "exact_if_automatic",
     "thread_count",
 ]

@@ -76,6 +76,12 @@ def _bind(
             f"has values with up to {MAX_LEVELS} directional derivatives, and their gradients "
             f"(order {MAX_LEVELS + 1})"
         )
+    in_theta = levels.count(Part.THETA) + (gradient == Part.THETA)
+    if request.program.options.density == "krylov" and request.n_times and in_theta > MAX_LEVELS:
+        raise NotImplementedError(
+            f'density="krylov" gives derivatives in theta up to order {MAX_LEVELS}, and this is '
+            f'number {in_theta}: use "auto", "uniformization" or "squaring"'
+        )
     n_parts = len(request.parts)
     by_part = sorted(range(len(levels)), key=levels.__getitem__)
     tangents = [operands[n_parts + i] for i in by_part]

@@ -39,8 +39,10 @@ inline constexpr int kMaxLevels = 2;  // derivative orders: value + 2, gradient 
 
 enum class KernelKind : int { automatic = 0, reference = 1, baseline = 2, avx2 = 3, avx512 = 4 };
 
-// How densities are evaluated. Automatic takes what is predicted to be cheaper, row by row.
-enum class DensityMethod : int { automatic = 0, uniformization = 1, squaring = 2 };
+// How densities are evaluated. Automatic takes what is predicted to be cheaper, row by row; exact is the
+// same without Krylov spaces. Those give pdf, cdf and sf to an error of 1e-10 of the largest value of
+// the row (derivatives: 1e-8); automatic takes results of them that are known to 1e-8 of themselves.
+enum class DensityMethod : int { automatic = 0, uniformization = 1, squaring = 2, krylov = 3, exact = 4 };
 
 struct Request {
   Quantity quantity = Quantity::moments;
@@ -82,6 +84,7 @@ enum class RowStatus : std::uint8_t {
   bad_time,          // negative (or, discrete, not an integer)
   out_of_range,      // a pivot under- or overflowed
   over_budget,       // predicted work beyond Request::max_operations
+  not_converged,     // Krylov spaces, asked for, do not reach their error
 };
 
 [[nodiscard]] Index n_parameters(const Program& program) noexcept;
@@ -104,9 +107,12 @@ void require_memory(const Program& program, const Request& request, double max_b
 // What one parameter vector and its times would be evaluated by, and the predicted cost.
 struct DensityPlan {
   DensityMethod method = DensityMethod::uniformization;
-  double steps = 0;       // matrix-vector steps of the sweep, or squarings
+  double steps = 0;       // matrix-vector steps of the sweep, or squarings, or Krylov spaces
   double operations = 0;  // multiply-adds
   bool within_budget = true;
+  Index dimension = 0;    // of the largest Krylov space
+  double error = 0;       // of values by Krylov spaces, estimated, as a share of the largest
+  Index exact_times = 0;  // results of a row by Krylov spaces that the sweep gives
 };
 // theta: (param_length), times: (n_times); the request is for a density quantity.
 [[nodiscard]] DensityPlan density_plan(const Program& program, const Request& request,

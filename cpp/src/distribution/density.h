@@ -1,9 +1,10 @@
 // The density quantities of one lane block, forward and reverse.
 //
 // 1. Every lane has a plan of its own (density_plan.h): the sweep of uniformisation, which serves all
-//    its lanes at once, or squaring, one lane after the other.
+//    its lanes at once, or squaring or Krylov spaces, one lane after the other. What is weak by
+//    Krylov spaces, or all if they fail, is left to one of the other two, unless they were asked for.
 // 2. Lanes that cannot be evaluated (bad times, too much predicted work) are marked in the row check;
-//    they and the squared ones have zero rates in the sweep, so that it stays finite and short.
+//    they and those of other methods have zero rates in the sweep, so that it stays finite and short.
 // 3. Times whose result the sweep may have lost by underflow (lost_mass.h) are evaluated again, in
 //    numbers without bounds; so are gradients that left the range, and logarithms that squaring in
 //    doubles does not give.
@@ -17,6 +18,7 @@
 #include <numeric>
 #include <vector>
 
+#include "distribution/krylov_rows.h"
 #include "distribution/row_check.h"
 #include "distribution/squared_rows.h"
 #include "distribution/unbounded_lanes.h"
@@ -56,6 +58,7 @@ class DensityQuantity {
     sweep_.prepare(layout);
     sizes_ = phasic::detail::density_sizes(program, request);
     squared_rows_.resize(program, request, layout, output_size(program, request));
+    krylov_rows_.resize(program, request);
     unbounded_.resize(request, layout);
     edge_.resize(program.out_edge.size());
     start_.resize(program.start_edge.size());
@@ -80,7 +83,7 @@ class DensityQuantity {
     }
     std::copy(weights.start.begin(), weights.start.end(), start_.begin());
     check_times(check, times);
-    plan(check, times);
+    plan(check, weights.theta(), times);
     times_.assign(times.begin(), times.end());
     for (std::vector<Index>& again : again_) {
       again.clear();
@@ -98,6 +101,7 @@ class DensityQuantity {
         take_all_times(i);
         run_unbounded(i, check, times, out);
       }
+      take_spanned(i, out);
     }
     keep_within_one(out);
     mantissa_.assign(out.begin(), out.end());
@@ -118,7 +122,11 @@ class DensityQuantity {
   void reverse_scaled(Weights<T>& weights, Span<T> mantissa_bar, Span<T> times_bar) {
     for (int i = 0; i < kLanes; ++i) {
       if (share_[i] == Share::squared) {
-        squared_rows_.add_gradient(i, mantissa_bar, weights.theta_bar, times_bar);
+        squared_rows_.slopes().add_gradient(i, mantissa_bar, weights.theta_bar, times_bar);
+      }
+      if (!spanned_[i].empty()) {
+        krylov_rows_.slopes().add_gradient(i, mantissa_bar, weights.theta_bar, times_bar);
+        clear_spanned(i, mantissa_bar);
       }
     }
     if (has(Share::swept) || has(Share::unbounded)) {
@@ -167,14 +175,17 @@ class DensityQuantity {
     }
   }
 
-  // Who evaluates a lane: the sweep, squaring, numbers without bounds, or nobody (a row with a fault, a
-  // copy of another).
+  // Who evaluates a lane, or what Krylov spaces leave of it: the sweep, squaring, numbers without
+  // bounds, or nobody (a row with a fault, a copy of another, or one that they serve alone).
   enum class Share { nobody, swept, squared, unbounded };
   [[nodiscard]] bool has(Share share) const {
     return std::find(share_, share_ + kLanes, share) != share_ + kLanes;
   }
+  [[nodiscard]] bool is_spanned(int i, Index time) const {
+    return !spanned_[i].empty() && spanned_[i][at(time)] != 0;
+  }
 
-  void plan(RowCheck<T>& check, Span<const T> times) {
+  void plan(RowCheck<T>& check, Span<const T> theta, Span<const T> times) {
     Base rate(0.0);
     for (Index k = 0; k < program_->n_positions; ++k) {
       Base sum(0.0);
@@ -185,21 +196,62 @@ class DensityQuantity {
     }
     for (int i = 0; i < kLanes; ++i) {
       share_[i] = Share::nobody;
+      spanned_[i].clear();
       if (check.status[i] != RowStatus::ok || i >= check.n_rows) {
         continue;
       }
-      double longest = 0, shortest = std::numeric_limits<double>::infinity();
+      phasic::detail::RowSizes row(lane(rate, i));
       for (const T& t : times) {
-        const double x = lane(primal(t), i);
-        longest = std::max(longest, x);
-        shortest = x > 0 ? std::min(shortest, x) : shortest;
+        row.add_time(lane(primal(t), i));
       }
-      const DensityPlan plan = phasic::detail::plan_density(*program_, *request_, sizes_,
-                                                            lane(rate, i), longest, shortest);
-      if (!plan.within_budget) {
-        check.status[i] = RowStatus::over_budget;
-      } else {
-        share_[i] = plan.method == DensityMethod::squaring ? Share::squared : Share::swept;
+      DensityPlan plan = phasic::detail::plan_density(*program_, *request_, sizes_, row);
+      if (plan.method == DensityMethod::krylov && plan.within_budget) {
+        plan = run_spaces(i, check, row, theta, times);
+      }
+      take_share(i, check, plan);
+    }
+  }
+
+  // Runs the spaces of lane i; the plan of what they give and leave.
+  DensityPlan run_spaces(int i, RowCheck<T>& check, const phasic::detail::RowSizes& row,
+                         Span<const T> theta, Span<const T> times) {
+    const phasic::detail::KrylovReport& found = krylov_rows_.run(i, theta, times);
+    phasic::detail::KrylovRest rest = phasic::detail::plan_rest(*program_, *request_, sizes_, row,
+                                                                found, krylov_rows_.times());
+    spanned_[i] = std::move(rest.spanned);
+    if (rest.failed) {
+      check.status[i] = RowStatus::not_converged;
+      spanned_[i].clear();
+    }
+    return rest.plan;
+  }
+
+  void take_share(int i, RowCheck<T>& check, const DensityPlan& plan) {
+    if (check.status[i] != RowStatus::ok) {
+      return;
+    }
+    if (!plan.within_budget) {
+      check.status[i] = RowStatus::over_budget;
+      spanned_[i].clear();
+    } else if (plan.method != DensityMethod::krylov || plan.exact_times > 0) {
+      share_[i] = plan.method == DensityMethod::squaring ? Share::squared : Share::swept;
+    }
+  }
+
+  void take_spanned(int i, Span<T> out) {
+    if (!spanned_[i].empty()) {
+      krylov_rows_.write(i, spanned_[i], out);
+    }
+    for (Index time = 0; time < ssize(exponent_); ++time) {
+      if (is_spanned(i, time)) {
+        set_lane(exponent_[at(time)], i, 0.0);
+      }
+    }
+  }
+  void clear_spanned(int i, Span<T> values) const {
+    for (Index time = 0; time < values.size(); ++time) {
+      if (is_spanned(i, time)) {
+        copy_lane(values[time], T(0.0), i);
       }
     }
   }
@@ -217,6 +269,7 @@ class DensityQuantity {
           }
         }
       }
+      clear_spanned(i, swept_times_);
     }
     UniformizationInput<T> input;
     input.edge = swept_edge_;
@@ -235,6 +288,7 @@ class DensityQuantity {
     for (int i = 0; i < kLanes && !layout_->by_vertex(); ++i) {
       if (share_[i] == Share::swept) {
         sweep_.find_lost(i, relative_, again_[i]);
+        leave_spanned(i);
         run_unbounded(i, check, times, out);
       }
     }
@@ -248,6 +302,13 @@ class DensityQuantity {
   void take_all_times(int i) {
     again_[i].resize(exponent_.size());
     std::iota(again_[i].begin(), again_[i].end(), Index{0});
+    leave_spanned(i);
+  }
+  void leave_spanned(int i) {
+    std::vector<Index>& again = again_[i];
+    again.erase(std::remove_if(again.begin(), again.end(),
+                               [&](Index time) { return is_spanned(i, time); }),
+                again.end());
   }
 
   // Distribution functions may exceed 1 by the rounding of their sum.
@@ -324,7 +385,9 @@ class DensityQuantity {
   Share share_[kLanes] = {};
   Uniformization<T> sweep_;
   SquaredRows<T> squared_rows_;
+  KrylovRows<T> krylov_rows_;
   UnboundedLanes<T> unbounded_;
+  std::vector<char> spanned_[kLanes];  // (n_times) results that Krylov spaces give; empty if none
   std::vector<Index> again_[kLanes];  // times that the sweep does not serve
   std::vector<Base> exponent_;
   std::vector<T> edge_, start_, times_, mantissa_, swept_edge_, swept_start_, swept_times_;

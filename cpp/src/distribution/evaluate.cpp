@@ -8,12 +8,29 @@
 
 #include "base/text.h"
 #include "distribution/job.h"
+#include "distribution/krylov.h"
 #include "distribution/memory.h"
 #include "kernel/float_state.h"
 #include "kernel/thread_pool.h"
 
 namespace phasic {
+
+bool detail::machine_has(KernelKind kind) {
+#if defined(__x86_64__)
+  if (kind == KernelKind::avx512) {
+    return machine_has(KernelKind::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  }
+  if (kind == KernelKind::avx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  }
+#endif
+  return kind == KernelKind::baseline || kind == KernelKind::reference;
+}
+
 namespace {
+
+using detail::machine_has;
 
 // Tasks are large enough that setting up a worker's buffers is a small part, and small enough that
 // threads end together.
@@ -53,6 +70,10 @@ void check_request(const Program& program, const Request& request, Index n_batch
         "be exact zeros; use 'auto' or 'uniformization'");
   check(request.density != DensityMethod::squaring || request.quantity != Quantity::hazard,
         "density='squaring' does not give the hazard; use 'auto' or 'uniformization'");
+  const char* const obstacle = detail::krylov_obstacle(program, request);
+  check(request.density != DensityMethod::krylov || !is_density(request.quantity) || obstacle == nullptr,
+        "density='krylov' " + std::string(obstacle == nullptr ? "" : obstacle) +
+            "; use 'auto', 'uniformization' or 'squaring'");
   check(request.n_rewards == -1 || (request.n_rewards >= 1 && uses_rewards(request.quantity)),
         "n_rewards is " + std::to_string(request.n_rewards) + " for this quantity");
   check(is_density(request.quantity) == (request.n_times > 0), "n_times does not fit the quantity");
@@ -88,19 +109,6 @@ void check_request(const Program& program, const Request& request, Index n_batch
   }
   check(results.size() == (request.value ? 1 : 0) + (request.gradient >= 0 ? 1 : 0),
         "wrong number of results");
-}
-
-bool machine_has(KernelKind kind) {
-#if defined(__x86_64__)
-  if (kind == KernelKind::avx512) {
-    return machine_has(KernelKind::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-  }
-  if (kind == KernelKind::avx2) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  }
-#endif
-  return kind == KernelKind::baseline || kind == KernelKind::reference;
 }
 
 // Elimination does the same operations in the same order, fused alike, on both wide instruction sets:

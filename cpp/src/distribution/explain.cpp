@@ -173,12 +173,35 @@ std::string over_budget(const Program& program, Request request, Span<const doub
            " multiply-adds, which exceeds max_operations = " + number(request.max_operations) +
            ": the largest rate times the largest t is too large; shorten t or raise max_operations";
   }
+  const std::string operations = number(plan.operations) + " multiply-adds or more for one parameter "
+                                 "vector by ";
+  const std::string limit = ", exceeds max_operations = " + number(request.max_operations);
+  if (plan.method == DensityMethod::krylov) {
+    return plan.exact_times > 0
+               ? "the predicted work, " + operations + "uniformization at the " +
+                     std::to_string(plan.exact_times) + " times whose results are too far below the "
+                     "largest one for Krylov spaces" + limit +
+                     "; raise max_operations, leave these times out, or use density=\"krylov\", "
+                     "whose error is a share of the largest value"
+               : "the predicted work, " + operations + "Krylov spaces" + limit +
+                     " or the spaces exceed 2 GB; raise max_operations, or choose another density "
+                     "method in the options";
+  }
   const bool squaring = plan.method == DensityMethod::squaring;
-  return "the predicted work, " + number(plan.operations) + " multiply-adds or more for one "
-         "parameter vector by " + (squaring ? "squaring" : "uniformization") +
-         ", exceeds max_operations = " + number(request.max_operations) +
+  return "the predicted work, " + operations + (squaring ? "squaring" : "uniformization") + limit +
          (squaring ? " or the matrices exceed 2 GB" : ": the largest rate times the largest t is too large") +
          "; shorten t, raise max_operations, or choose another density method in the options";
+}
+
+std::string not_converged(const Program& program, Request request, Span<const double> theta,
+                          Span<const double> times) {
+  request.n_times = times.size();
+  const DensityPlan plan = density_plan(program, request, theta, times);
+  return "Krylov spaces of dimension " + std::to_string(plan.dimension) +
+         " leave an estimated error of " + number(plan.error) +
+         " of the largest value, expected at most 1e-10 (derivatives: 1e-8): the times lie in the far "
+         "tail, or too far apart for the model; use density=\"auto\", \"exact\", \"squaring\" or "
+         "\"uniformization\"";
 }
 
 }  // namespace
@@ -215,6 +238,8 @@ std::string explain(const Program& program, const Request& request, RowStatus st
              "1.8e308); rescale the unit of time or of the rewards";
     case RowStatus::over_budget:
       return over_budget(program, request, theta, times);
+    case RowStatus::not_converged:
+      return not_converged(program, request, theta, times);
   }
   if (text.empty()) {
     throw Error(ErrorCode::internal, "explain() found no fault for the reported row status");

@@ -43,6 +43,9 @@ inline void write(const Result& result, Index position, double value) noexcept {
   }
 }
 
+// Whether this machine has the instructions of a kernel.
+[[nodiscard]] bool machine_has(KernelKind kind);
+
 // Evaluates rows [begin, end) with one instruction set. One entry a translation unit.
 using RunRows = void (*)(const Job& job, Index begin, Index end);
 // Rows that one step of that code evaluates together.

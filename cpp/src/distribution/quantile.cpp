@@ -98,6 +98,7 @@ class Group {
     request.max_operations = request_.max_operations;
     request.threads = 1;
     request.kernel = request_.kernel;
+    request.density = DensityMethod::exact;
     std::vector<double> out(at(n_rows_ * output_size(program_, request)));
     std::vector<RowStatus> found(at(n_rows_));
     const Result result{out.data(), false};

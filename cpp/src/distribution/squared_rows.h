@@ -5,17 +5,15 @@
 #pragma once
 
 #include "distribution/density_plan.h"
-#include "distribution/planes.h"
+#include "distribution/forward_slopes.h"
 #include "distribution/squaring.h"
 #include "distribution/traps.h"
-#include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
 
 template <class T>
 class SquaredRows {
  public:
-  static constexpr int kLanes = Traits<T>::lanes;
   static constexpr Index kPlanes = Index{1} << Traits<T>::levels;
 
   void resize(const Program& program, const Request& request,
@@ -26,14 +24,14 @@ class SquaredRows {
     output_size_ = output_size;
     n_directions_ = detail::density_sizes(program, request).directions;
     at_a_time_ = detail::directions_at_a_time(program, request);
+    slopes_.resize(request, n_directions_, output_size);
   }
 
   // Evaluates lane i; edge, start, times as the sweep gets them. Returns false where the result of
   // a logarithm is out of the range in which it is exact.
   bool run(int i, Span<const T> edge, Span<const T> start, Span<const T> times, Span<T> out,
            std::vector<typename Traits<T>::Base>& exponent) {
-    std::vector<double>& slopes = slope_[i];
-    slopes.assign(at(n_directions_ * kPlanes * output_size_), 0.0);
+    std::vector<double>& slopes = slopes_.clear(i);
     load_times(i, times);
     for (Index first = 0; first == 0 || first < n_directions_; first += at_a_time_) {
       const Index count = std::min(at_a_time_, n_directions_ - first);  // 0 for a value alone
@@ -65,20 +63,8 @@ class SquaredRows {
     return request_->quantity != Quantity::logpdf || logarithms_exact();
   }
 
-  // Adds the gradient of <out_bar, out> in lane i: what the top parts say.
-  void add_gradient(int i, Span<const T> out_bar, std::vector<T>& theta_bar, Span<T> times_bar) const {
-    const Index n_times = request_->n_times, width = output_size_ / n_times;
-    const bool theta = request_->gradient == static_cast<int>(Part::theta);
-    for (Index o = 0; o < output_size_; ++o) {
-      for (Index m = 0; m < n_directions_; ++m) {
-        if (!theta) {
-          add_top(times_bar[o / width], i, out_bar[o], 0, o);
-          break;
-        }
-        add_top(theta_bar[at(m)], i, out_bar[o], m, o);
-      }
-    }
-  }
+  // What the gradient needs of the lanes that were run.
+  [[nodiscard]] const ForwardSlopes<T>& slopes() const { return slopes_; }
 
  private:
   // Numbers of lane i with the slopes along `count` directions from `first`: (n_planes, size).
@@ -157,17 +143,6 @@ class SquaredRows {
     return true;
   }
 
-  // The top part of out_bar times the slope of output o along direction m.
-  void add_top(T& sum, int i, const T& out_bar, Index m, Index o) const {
-    double top_part = 0;
-    for (Index s = 0; s < kPlanes; ++s) {
-      const double slope = slope_[i][at((m * kPlanes + (kPlanes - 1 - s)) * output_size_ + o)];
-      const double bar = plane_of(out_bar, s, i);
-      top_part += bar == 0 ? 0.0 : bar * slope;
-    }
-    set_plane(sum, kPlanes - 1, i, plane_of(sum, kPlanes - 1, i) + top_part);
-  }
-
   const Program* program_ = nullptr;
   const Request* request_ = nullptr;
   const detail::TransitionLayout* layout_ = nullptr;
@@ -175,7 +150,7 @@ class SquaredRows {
   Squaring squaring_;
   SquaringInput input_;
   std::vector<double> edge_, start_, times_, tangents_, out_, exponent_;
-  std::vector<double> slope_[kLanes];  // (n_directions, planes, output_size)
+  ForwardSlopes<T> slopes_;
 };
 
 }  // namespace phasic::PHASIC_ISA

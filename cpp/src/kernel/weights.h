@@ -16,6 +16,7 @@ class Weights {
   std::vector<T> start;      // (n_start) start weights at theta
   std::vector<T> start_bar;  // (n_start)
   std::vector<T> theta_bar;  // (n_parameters) of theta, of the constant 1, of combinations
+  T extra_exit{0.0};         // added to the exit rate of every position; no derivative goes to it
 
   void resize(const Program& program, bool with_adjoint) {
     program_ = &program;
@@ -44,6 +45,10 @@ class Weights {
     }
   }
 
+  [[nodiscard]] Span<const T> theta() const {
+    return Span<const T>(parameter_).subspan(0, program_->graph->param_length);
+  }
+
   // Weight of any edge of the graph.
   [[nodiscard]] T graph_weight(Index e) const {
     const Graph& g = *program_->graph;
@@ -65,12 +70,12 @@ class Weights {
 
   // --- flows: sums over edges that leave a block
 
-  // The exit rate of a position.
+  // The exit rate of a position, with what is added to it.
   [[nodiscard]] T exit_rate(Index position) const {
     const Flows& flows = program_->outflow;
     const FlowRun* run = flows.run.data() + flows.run_begin[at(position)];
     const FlowRun* const end = flows.run.data() + flows.run_begin[at(position) + 1];
-    T sum(0.0);
+    T sum = extra_exit;
     for (; run != end; ++run) {
       sum += T(run->total) * parameter_[at(run->param)];
     }
