@@ -222,6 +222,10 @@ BOOST_AUTO_TEST_CASE(statuses_of_densities_are_explained) {
   says(*two_states(true), RowStatus::bad_time, {1, 2.5}, "t[1] is 2.5, expected a whole number");
   says(*two_states(), RowStatus::not_finite, {kNaN, 1}, "t[0] is nan");
   says(*two_states(), RowStatus::over_budget, {1, 1}, "max_operations = 1000");
+  request.max_operations = 1e9;
+  request.quantity = Quantity::pdf;
+  request.density = DensityMethod::krylov;
+  says(*two_states(), RowStatus::not_converged, {1e4, 2e4}, "leave an estimated error of");
 }
 
 BOOST_AUTO_TEST_CASE(a_bad_row_does_not_disturb_its_neighbours) {

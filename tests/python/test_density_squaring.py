@@ -300,6 +300,17 @@ def test_a_budget_names_the_method() -> None:
         assert np.isnan(jax.jit(d.pdf)(thetas[1], 1.0))
 
 
+def test_steps_that_doubles_cannot_count_are_over_budget() -> None:
+    """Derivatives at time 0 take steps of 2^-60 / rate: there were infinitely many to t = 1e5."""
+    graph = models.serialized([(1,), (2,)], {1: 1.0}, {(1, 2): 1e285})
+    d = squared(graph)
+    assert not d.density_plan(None, [0.0, 1e5]).within_budget
+    slope = jax.jit(jax.grad(lambda t: d.cdf(None, t).sum()))
+    assert np.isnan(slope(np.array([0.0, 1e5]))).all()
+    with pytest.raises(phasic.BudgetError, match="by squaring, exceeds max_operations"):
+        d.cdf(None, np.array([0.0, 1e5]))
+
+
 def test_bad_requests_of_a_plan() -> None:
     graph, thetas = stiff_pair()
     d = phasic.PhaseType(phasic.Graph.from_serialized(graph))

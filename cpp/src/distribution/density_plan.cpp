@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "kernel/float_state.h"
@@ -54,8 +55,11 @@ double squarings(bool discrete, Index n, double rate, double longest, double sho
   if (!(longest > 0)) {
     return 0;
   }
-  const double inverse_step =
-      discrete ? 1.0 : std::max(4 * rate, 4 * static_cast<double>(std::max<Index>(n, 1)) / shortest);
+  const double size = static_cast<double>(std::max<Index>(n, 1));
+  if (!discrete && !std::isfinite(std::ldexp(4 * size * rate * longest, 62))) {
+    return std::numeric_limits<double>::infinity();  // in steps that derivatives at time 0 take
+  }
+  const double inverse_step = discrete ? 1.0 : std::max(4 * rate, 4 * size / shortest);
   return std::max(1.0, std::log2(longest * inverse_step) + 2);
 }
 
