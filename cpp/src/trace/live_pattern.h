@@ -1,7 +1,8 @@
 // The pattern of what remains while vertices are eliminated: bit rows and bit columns, with counts.
 //
 // Dense bits make "which targets are new" one AND NOT a word. For a component of n vertices they take
-// n^2 / 4 bytes, so they serve up to kMaxVertices; larger ones use sorted lists (same results).
+// n^2 / 4 bytes, so they serve up to kMaxVertices; larger ones use sorted lists (same results). Both
+// count the edges that remain: once every vertex leads to every other one, the rest needs no search.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,12 @@
 #include "phasic/scc.h"
 
 namespace phasic::detail {
+
+// Every one of n vertices leads to every other one.
+template <class Live>
+[[nodiscard]] bool is_complete(const Live& live, Index n) {
+  return live.edges() == n * (n - 1);
+}
 
 // Elimination on bit matrices.
 class DensePattern {
@@ -34,6 +41,7 @@ class DensePattern {
   [[nodiscard]] double bytes() const noexcept {
     return static_cast<double>(out_.size() + in_.size()) * sizeof(std::uint64_t);
   }
+  [[nodiscard]] Index edges() const noexcept { return edges_; }
   [[nodiscard]] Index out_count(Index v) const noexcept { return out_count_[at(v)]; }
   [[nodiscard]] Index in_count(Index v) const noexcept { return in_count_[at(v)]; }
 
@@ -43,6 +51,7 @@ class DensePattern {
   // Removes v and joins each of its sources to each of its targets. sources and targets as listed.
   void eliminate(Index v, const std::vector<std::int32_t>& sources,
                  const std::vector<std::int32_t>& targets) {
+    edges_ -= ssize(sources) + ssize(targets);
     filled_words_.clear();
     const std::uint64_t* row = &out_[at(v * words_)];
     for (Index w = 0; w < words_; ++w) {
@@ -67,6 +76,7 @@ class DensePattern {
     in_[at(j * words_ + i / 64)] |= std::uint64_t{1} << (i % 64);
     ++out_count_[at(i)];
     ++in_count_[at(j)];
+    ++edges_;
   }
   void clear(std::vector<std::uint64_t>& bits, Index i, Index j) noexcept {
     bits[at(i * words_ + j / 64)] &= ~(std::uint64_t{1} << (j % 64));
@@ -86,6 +96,7 @@ class DensePattern {
         in_[at(j * words_ + i / 64)] |= self;
         ++out_count_[at(i)];
         ++in_count_[at(j)];
+        ++edges_;
       }
     }
   }
@@ -99,7 +110,7 @@ class DensePattern {
     }
   }
 
-  Index n_, words_;
+  Index n_, words_, edges_ = 0;
   std::vector<std::uint64_t> out_, in_;
   std::vector<Index> out_count_, in_count_;
   std::vector<std::int32_t> filled_words_;
@@ -123,6 +134,7 @@ class SparsePattern {
     return static_cast<double>(entries_) * sizeof(std::int32_t);
   }
 
+  [[nodiscard]] Index edges() const noexcept { return entries_ / 2; }
   [[nodiscard]] Index out_count(Index v) const noexcept { return ssize(out_[at(v)]); }
   [[nodiscard]] Index in_count(Index v) const noexcept { return ssize(in_[at(v)]); }
   void targets(Index v, std::vector<std::int32_t>& result) const { result = out_[at(v)]; }

@@ -8,6 +8,8 @@
 
 #include "trace/symbolic.h"
 
+#include <numeric>
+
 #include "base/text.h"
 #include "trace/live_pattern.h"
 
@@ -46,14 +48,22 @@ Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
   fill.upper_begin.push_back(0);
   fill.lower_begin.push_back(0);
   std::vector<std::int32_t> sources, targets;
+  bool complete = false;  // then each step leads to all steps behind it, and nothing needs a search
   const auto append = [](const std::vector<std::int32_t>& steps, std::vector<Index>& begin,
                          std::vector<std::int32_t>& list) {
     list.insert(list.end(), steps.begin(), steps.end());
     begin.push_back(ssize(list));
   };
   for (Index k = 0; k < n; ++k) {
-    live.sources(k, sources);
-    live.targets(k, targets);
+    complete = complete || is_complete(live, n - k);
+    if (complete) {
+      sources.resize(at(n - k - 1));
+      std::iota(sources.begin(), sources.end(), static_cast<std::int32_t>(k + 1));
+      targets = sources;
+    } else {
+      live.sources(k, sources);
+      live.targets(k, targets);
+    }
     fill.n_operations += ssize(sources) * (ssize(targets) + 1);
     const auto operations = static_cast<double>(fill.n_operations);
     const double bytes = live.bytes() + static_cast<double>(sizeof(std::int32_t)) *
@@ -64,7 +74,9 @@ Fill eliminate_live(const Pattern& pattern, Span<const std::int32_t> order,
     }
     append(targets, fill.upper_begin, fill.upper);
     append(sources, fill.lower_begin, fill.lower);
-    live.eliminate(k, sources, targets);
+    if (!complete) {
+      live.eliminate(k, sources, targets);
+    }
   }
   return fill;
 }
