@@ -72,6 +72,24 @@ struct Supernode {
   [[nodiscard]] Index stride() const noexcept { return Index{width} + 1 + n_upper; }
 };
 
+// Up to this many steps kernels have code for the exact width of a component's last front.
+inline constexpr int kSmallFront = 12;
+
+// How a small component whose fronts but the last are single steps is eliminated: entry by entry. A slot
+// receives all products of a multiplier and a row entry that belong there at once, so that it is written
+// once. A slot is named by kSlotUnit times its number, which kernels of all widths can scale.
+//
+// words: for each front, in order of elimination: the groups of its rows and, of a single step, of what
+// is below it. A group is two lists of entries, those that were loaded with a weight and those that were
+// not; a list is its length and its entries; an entry is its slot, its number of products and for each
+// product the slots of the multiplier and of the row entry.
+struct PulledCode {
+  static constexpr Index kSlotUnit = 16;
+  static constexpr Index kMaxSlots = 2500;      // narrow enough for 16 bits, few enough for a near cache
+  std::vector<std::uint16_t> words;             // empty if the component is not eliminated so
+  std::vector<std::uint16_t> empty;             // slots that receive neither a weight nor a product
+};
+
 // What a kernel executes for one component: fronts over slots. Shared by all equal components.
 struct ComponentCode {
   Index n = 0;
@@ -85,6 +103,8 @@ struct ComponentCode {
   std::vector<std::int32_t> exit_slot;      // (n)
   std::vector<std::int32_t> empty_slot;     // slots that neither an edge nor an exit is loaded into
   bool path = false;                        // n > 1 and each step meets only the next one
+  PulledCode pulled;
+  [[nodiscard]] bool is_pulled() const noexcept { return !pulled.words.empty(); }
 };
 
 using ComponentCodePtr = std::shared_ptr<const ComponentCode>;
@@ -106,6 +126,25 @@ struct Flows {
   [[nodiscard]] Index term_begin(Index place) const {
     return run[at(run_begin[at(place)])].begin;
   }
+};
+
+// The weights and exit rates of blocks that are pulled, by parameter: coef * parameter is what a slot is
+// set to, or, for what exit rates have beyond a first term, what is added to it.
+struct LoadEntry {
+  double coef = 0;
+  std::int32_t slot = 0;  // times PulledCode::kSlotUnit
+  std::int32_t step = 0;  // whose rate it is
+};
+struct LoadRun {
+  std::int32_t param = 0, begin = 0;  // begin: into Loads::entry; the next run begins where this ends
+};
+struct LoadBlock {
+  std::int32_t edges = 0, exits = 0, more_exits = 0;  // into Loads::run
+};
+struct Loads {
+  std::vector<LoadBlock> block;  // (n_blocks + 1)
+  std::vector<LoadRun> run;      // one more, empty, at the end
+  std::vector<LoadEntry> entry;
 };
 
 // A whole graph, ready for a kernel. Positions number the reachable transient vertices in the order
@@ -153,6 +192,7 @@ struct Program {
   std::vector<std::int32_t> combination_param;  // param_length stands for the constant 1
   Flows outflow;                              // edges out of blocks, by source
   Flows inflow;                               // the same and the start's, by target
+  Loads loads;
   bool has_negative_coef = false;
 
   Index n_operations = 0;                     // multiply-adds of one factorisation

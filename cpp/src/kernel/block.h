@@ -10,6 +10,7 @@ template <class T>
 struct Block {
   const Program& program;
   const ComponentCode& code;
+  Index index;
   Index first;  // position of step 0
 
   T* slot;       // (code.n_slots + 1)

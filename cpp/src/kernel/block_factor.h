@@ -9,6 +9,8 @@
 #include "kernel/block.h"
 #include "kernel/block_solve.h"
 #include "kernel/front.h"
+#include "kernel/pulled.h"
+#include "kernel/small_front.h"
 #include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
@@ -146,10 +148,30 @@ void factor_block(const Block<T>& b, const Weights<T>& weights, T* alpha = nullp
     b.inverse[0] = reciprocal_or_zero(weights.exit_rate(b.first));
     return;
   }
-  load_block(b, weights);
+  const bool pulled = is_pulled(b);
+  const std::uint16_t* words = b.code.pulled.words.data();
+  if (pulled) {
+    load_pulled(b, weights);
+  } else {
+    load_block(b, weights);
+  }
   for (const Supernode& node : b.code.supernodes) {
     if (node.width == 1) {
-      factor_single(b, node, alpha);
+      if (pulled) {
+        words = pull_single(b, node, words, alpha);
+      } else {
+        factor_single(b, node, alpha);
+      }
+      continue;
+    }
+    if (pulled) {
+      words = pull_products(words, b.slot);
+    }
+    const bool small = with_small_front<T>(b.code, node, [&](auto width) {
+      SmallFront<width, T>::factor(b.slot + node.rows, b.inverse + node.first,
+                                   alpha == nullptr ? nullptr : alpha + node.first);
+    });
+    if (small) {
       continue;
     }
     FrontFactor<T>(b.code, node, b.slot, b.inverse + node.first).run();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/block.h"
+#include "kernel/small_front.h"
 #include "kernel/weights.h"
 
 namespace phasic::PHASIC_ISA {
@@ -51,6 +52,20 @@ void solve_inside(const Block<T>& b, T* rb, T* x) {
   T* xb = x + b.first;
   for (const Supernode& node : b.code.supernodes) {
     const T* rows = b.slot + node.rows;
+    if (node.width == 1) {
+      const T r = rb[node.first];
+      for (Index i = 0; i < node.n_lower; ++i) {
+        rb[b.code.lower_step[at(node.lower_list + i)]] += b.slot[node.lower + i] * r;
+      }
+      continue;
+    }
+    const bool small = with_small_front<T>(b.code, node, [&](auto width) {
+      SmallFront<width, T>::solve(rows, b.inverse + node.first, rb + node.first,
+                                  xb + node.first);
+    });
+    if (small) {
+      continue;
+    }
     for (Index t = 1; t < node.width; ++t) {
       rb[node.first + t] += dot(rows + t * node.stride(), rb + node.first, t);
     }
@@ -61,6 +76,9 @@ void solve_inside(const Block<T>& b, T* rb, T* x) {
   }
   for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
     const Supernode& node = b.code.supernodes[at(f)];
+    if (is_small_front<T>(b.code, node)) {
+      continue;  // its solution is there
+    }
     const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
     for (Index t = node.width - 1; t >= 0; --t) {
       const T* row = b.slot + node.rows + t * node.stride();
@@ -172,6 +190,13 @@ void sojourns_from_alpha(const Block<T>& b, const T* y, T* z) {
         sum += zb[lower[i]] * b.slot[node.lower + i];
       }
       zb[node.first] = sum;
+      continue;
+    }
+    const bool small = with_small_front<T>(b.code, node, [&](auto width) {
+      SmallFront<width, T>::sojourns(b.slot + node.rows, b.inverse + node.first,
+                                     yb + node.first, zb + node.first);
+    });
+    if (small) {
       continue;
     }
     for (Index t = 0; t < node.width; ++t) {

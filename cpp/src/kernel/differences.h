@@ -36,6 +36,14 @@ class BlockDifferences {
       if (node.width == 1) {
         single(node, scratch);
       } else if (node.first + node.width == code.n) {
+        const bool small = with_small_front<T>(code, node, [&](auto width) {
+          SmallFront<width, T>::differences(b_.slot + node.rows, b_.slot_bar + node.rows,
+                                            b_.inverse + node.first, r_ + node.first,
+                                            h_ + node.first);
+        });
+        if (small) {
+          continue;
+        }
         std::fill_n(b_.slot_bar + node.rows, node.width * node.stride(), T(0.0));
         FrontDifferences<T>(node, b_.slot, b_.slot_bar, b_.inverse + node.first, r_ + node.first,
                             h_ + node.first)
@@ -221,11 +229,17 @@ void block_gradient(const Block<T>& b, Weights<T>& weights, const T* y, const T*
   const T* zb = z + b.first;
   const T* hb = h + b.first;
   BlockDifferences<T>(b, y + b.first, zb, rb, hb).run(scratch);
-  const std::int32_t* out_slot = b.program.out_slot.data();
-  for (Index k = 0; k < b.code.n; ++k) {
-    for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
-      weights.add_weight_adjoint(e, zb[k] * b.slot_bar[out_slot[e]]);
+  if (is_pulled(b)) {
+    unload_pulled(b, weights, zb);
+  } else {
+    const std::int32_t* out_slot = b.program.out_slot.data();
+    for (Index k = 0; k < b.code.n; ++k) {
+      for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
+        weights.add_weight_adjoint(e, zb[k] * b.slot_bar[out_slot[e]]);
+      }
     }
+  }
+  for (Index k = 0; k < b.code.n; ++k) {
     weights.add_outflow_adjoint(b.first + k, zb[k], hb[k], outflow_part + b.run(k));
   }
 }

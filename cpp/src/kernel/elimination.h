@@ -155,6 +155,7 @@ class Elimination {
     const bool all = keep_ == Keep::all && with_adjoint_;
     return {p,
             *p.block_code[at(b)],
+            b,
             first,
             slot_.data() + slots,
             inverse_.data() + positions,

@@ -197,6 +197,11 @@ Vec<W> exit_of_trap(Vec<W> inverse) {
   using V = typename Vec<W>::Storage;
   return Vec<W>(inverse.x == 0.0 ? V{} + 1.0 : V{});
 }
+// x, or 0 where the pivot is.
+template <int W>
+Vec<W> zero_of_trap(Vec<W> inverse, Vec<W> x) {
+  return Vec<W>(inverse.x == 0.0 ? typename Vec<W>::Storage{} : x.x);
+}
 inline Vec<16> or_one(const Vec<16>& x) { return {or_one(x.low), or_one(x.high)}; }
 inline Vec<16> exit_of_trap(const Vec<16>& x) {
   return {exit_of_trap(x.low), exit_of_trap(x.high)};

@@ -63,6 +63,7 @@ class Weights {
   [[nodiscard]] T weight(Index e) const {
     return coefficient(e) * parameter_[at(program_->out_param[at(e)])];
   }
+  [[nodiscard]] const T& parameter(Index i) const { return parameter_[at(i)]; }
   [[nodiscard]] T coefficient(Index e) const { return T(program_->out_coef[at(e)]); }
   [[nodiscard]] bool same_parameter(Index e, Index other) const {
     return program_->out_param[at(e)] == program_->out_param[at(other)];
@@ -104,6 +105,7 @@ class Weights {
   void add_parameter_adjoint(Index e, const T& bar) {
     theta_bar[at(program_->out_param[at(e)])] += bar;
   }
+  [[nodiscard]] T& parameter_adjoint(Index i) { return theta_bar[at(i)]; }
 
   // The adjoint of what flows out of a position: z (its sojourn) times the difference of h at the other
   // end and here. part: of pull_parts with h.

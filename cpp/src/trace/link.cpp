@@ -10,6 +10,7 @@
 #include "phasic/digest.h"
 #include "phasic/trace.h"
 #include "trace/flows.h"
+#include "trace/pulled.h"
 #include "trace/supernodes.h"
 #include "trace/trace_parts.h"
 
@@ -32,6 +33,7 @@ class Linker {
     attach_edges();
     attach_start();
     detail::attach_flows(*program_);
+    detail::attach_loads(*program_);
     find_structural_trap();
     program_->digest = digest();
     return program_;

@@ -11,6 +11,7 @@
 
 #include "trace/supernodes.h"
 
+#include "trace/pulled.h"
 #include "trace/symbolic.h"
 
 #include <algorithm>
@@ -24,6 +25,9 @@ constexpr double kScatteredEntry = 1.2;
 constexpr double kSingleOverhead = 12;
 constexpr double kFrontOverhead = 60;
 constexpr double kStepOverhead = 30;
+constexpr double kSmallFrontOverhead = 10;
+constexpr double kSmallStepOverhead = 10;
+constexpr double kSmallMultiplyAdd = 0.4;
 
 struct Front {
   Index first = 0, width = 0;
@@ -55,6 +59,14 @@ Front single(const ComponentTrace& trace, Index k) {
   return front;
 }
 
+// Of a dense front at the end.
+double predicted_cost_of_last(Index width) {
+  const double w = static_cast<double>(width);
+  return width <= kSmallFront ? kSmallFrontOverhead + kSmallStepOverhead * w +
+                                    kSmallMultiplyAdd * w * w * w / 3
+                              : predicted_cost(width, 0, 0);
+}
+
 // Steps of a or b that lie behind the joint front, which ends before step `end`.
 std::vector<std::int32_t> unite_behind(const std::vector<std::int32_t>& a,
                                        const std::vector<std::int32_t>& b, Index end) {
@@ -72,7 +84,7 @@ Index begin_of_last(const ComponentTrace& trace) {
   for (Index k = n - 1; k >= 0; --k) {
     single_costs += predicted_cost(1, trace.upper_begin[at(k + 1)] - trace.upper_begin[at(k)],
                                    trace.lower_begin[at(k + 1)] - trace.lower_begin[at(k)]);
-    const double saving = single_costs - predicted_cost(n - k, 0, 0);
+    const double saving = single_costs - predicted_cost_of_last(n - k);
     if (n - k > 1 && saving > best_saving) {
       best_saving = saving;
       best = k;
@@ -89,7 +101,7 @@ std::vector<Front> partition(const ComponentTrace& trace) {
     fronts.emplace_back();
     fronts.back().first = last;
     fronts.back().width = n - last;
-    fronts.back().cost = predicted_cost(n - last, 0, 0);
+    fronts.back().cost = predicted_cost_of_last(n - last);
   }
   for (Index k = last - 1; k >= 0; --k) {
     Front step = single(trace, k);
@@ -108,7 +120,8 @@ std::vector<Front> partition(const ComponentTrace& trace) {
     joint.width = behind.width + 1;
     joint.upper = unite_behind(step.upper, behind.upper, end);
     joint.lower = unite_behind(step.lower, behind.lower, end);
-    joint.cost = predicted_cost(joint.width, ssize(joint.upper), ssize(joint.lower));
+    joint.cost = end == n ? predicted_cost_of_last(joint.width)
+                          : predicted_cost(joint.width, ssize(joint.upper), ssize(joint.lower));
     if (joint.cost <= step.cost + behind.cost) {
       behind = std::move(joint);
     } else {
@@ -209,7 +222,7 @@ double code_bytes(const std::vector<Front>& fronts) {
     const auto width = static_cast<double>(front.width);
     const auto upper = static_cast<double>(front.upper.size());
     const auto lower = static_cast<double>(front.lower.size());
-    numbers += lower * (upper + 1);                       // update slots
+    numbers += 2 * lower * (upper + 1);                   // update slots, pulled or not
     numbers += 2 * upper + lower;                         // steps and mirrors
     numbers += width * (width + 1 + upper + lower + 1);   // empty slots at most, and exits
   }
@@ -269,6 +282,9 @@ ComponentCodePtr make_code(const ComponentTrace& trace, const RecordOptions& opt
   find_mirrors(*code);
   list_empty_slots(trace, *code);
   code->path = is_path(*code);
+  if (!code->path) {
+    attach_pulled(*code);
+  }
   return code;
 }
 
