@@ -117,7 +117,7 @@ void check_request(const Program& program, const Request& request, Index n_batch
 constexpr Index kFewRows = 4;
 constexpr Index kManyRows = 1024;
 
-detail::Backend backend_of(const Program& program, const Request& request, Index n_rows) {
+detail::Backend backend_of([[maybe_unused]] const Program& program, const Request& request, Index n_rows) {
   KernelKind kind = request.kernel;
   if (kind == KernelKind::automatic) {
     kind = machine_has(KernelKind::avx512) && n_rows > kFewRows ? KernelKind::avx512
