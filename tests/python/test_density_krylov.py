@@ -6,6 +6,7 @@ that do not reach it say so; those that do are held to far less than that.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -251,6 +252,26 @@ def test_spectrum_of_12_and_a_lattice_of_32() -> None:
         times = np.linspace(last / 100, last, 100)
         exact = np.asarray(phasic.PhaseType(graph, options=options).pdf(theta, times))
         assert_near(forced(graph).pdf(theta, times), exact, 1e-11, exact.max())
+
+
+@pytest.mark.extended
+def test_derivatives_of_the_spectrum_of_10() -> None:
+    """482 states at rate times t of 2e5, by squaring too: gradient, second derivative, slopes."""
+    graph, theta, times = island_blocks(10), np.array([1.0, 1.0, 2e3]), np.linspace(0.5, 8.0, 4)
+    exact = automatic(graph, density="squaring", max_operations=1e12)
+
+    def along(d: phasic.PhaseType, name: str) -> Any:
+        ones = np.ones(4)
+        value = partial(getattr(d, name), theta)
+        pdf = partial(d.pdf, t=times)
+        twice = jax.jvp(lambda x: jax.jvp(pdf, (x,), (theta,))[1], (theta,), (theta,))[1]
+        slope = jax.jvp(value, (times,), (ones,))[1]
+        return jax.jacrev(lambda x: getattr(d, name)(x, times))(theta) * theta, slope, twice
+
+    for name in ("pdf", "sf"):
+        for found, expected in zip(along(forced(graph), name), along(exact, name), strict=True):
+            scale = np.broadcast_to(np.abs(expected).max(), np.shape(expected))
+            assert_near(found, np.asarray(expected), 1e-9, scale)
 
 
 # --- edges of what there is
