@@ -19,7 +19,7 @@
 namespace phasic::detail {
 namespace {
 
-// Measured costs in units of one multiply-add of a single sparse step, see docs/decisions/kernels.md.
+// Measured costs in units of one multiply-add of a single sparse step, see docs/decisions/0006-kernels.md.
 constexpr double kDenseMultiplyAdd = 0.28;
 constexpr double kScatteredEntry = 1.2;
 constexpr double kSingleOverhead = 12;
