@@ -16,6 +16,7 @@
 
 #include "kernel/float_state.h"
 #include "kernel/thread_pool.h"
+#include "support/density_families.h"
 #include "support/evaluation.h"
 #include "support/float_modes.h"
 #include "support/models.h"
@@ -349,6 +350,63 @@ BOOST_AUTO_TEST_CASE(a_few_rows_alone_have_the_bits_of_a_large_batch) {
         joined.status.insert(joined.status.end(), some.status.begin(), some.status.end());
       }
       BOOST_TEST(same_bits(joined, whole), family.name << ", " << piece << " rows");
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(densities_of_a_few_rows_have_the_bits_of_a_large_batch) {
+  // One row alone is swept in single numbers, a few in narrower lanes.
+  std::mt19937 random(10);
+  const std::vector<models::Family> families = density::families();
+  for (const std::size_t i : {0, 1, 2, 4, 5, 6, 7, 10, 14}) {
+    const models::Family& family = families[i];
+    const GraphPtr graph = models::random_model(family, 4);
+    const ProgramPtr program = evaluation::program_of(graph);
+    constexpr Index kRows = 9;
+    Inputs inputs;
+    for (Index row = 0; row < kRows; ++row) {
+      const std::vector<double> theta = models::random_theta(family, random);
+      inputs.theta.insert(inputs.theta.end(), theta.begin(), theta.end());
+      if (row == 0) inputs.times = density::times_for(*graph, theta);
+    }
+    inputs.cotangent.assign(inputs.times.size(), 0.75);
+    std::vector<Quantity> quantities{Quantity::pdf, Quantity::cdf, Quantity::sf, Quantity::logpdf,
+                                     Quantity::logsf, Quantity::state_probability};
+    if (!family.discrete) quantities.push_back(Quantity::hazard);
+    for (const Quantity quantity : quantities) {
+      for (const int gradient : {-1, static_cast<int>(Part::theta), static_cast<int>(Part::times)}) {
+        for (const DensityMethod method : {DensityMethod::uniformization, DensityMethod::squaring}) {
+          Request request;
+          request.quantity = quantity;
+          request.n_times = ssize(inputs.times);
+          request.value = gradient < 0;
+          request.gradient = gradient;
+          request.density = method;
+          const bool squares = quantity != Quantity::hazard &&
+                               !(family.discrete && quantity == Quantity::logpdf);
+          if (method == DensityMethod::squaring && !squares) continue;
+          if (gradient == static_cast<int>(Part::times) && family.discrete) continue;
+          Inputs all = inputs;
+          all.cotangent.assign(at(output_size(*program, request)), 0.75);
+          const Outcome whole = evaluation::run(*program, request, kRows, all);
+          for (const Index piece : {1, 3}) {
+            Outcome joined;
+            for (Index first = 0; first < kRows; first += piece) {
+              Inputs part = all;
+              part.theta.assign(all.theta.begin() + first * family.n_params,
+                                all.theta.begin() + (first + piece) * family.n_params);
+              const Outcome some = evaluation::run(*program, request, piece, part);
+              joined.value.insert(joined.value.end(), some.value.begin(), some.value.end());
+              joined.gradient.insert(joined.gradient.end(), some.gradient.begin(),
+                                     some.gradient.end());
+              joined.status.insert(joined.status.end(), some.status.begin(), some.status.end());
+            }
+            BOOST_TEST(same_bits(joined, whole), family.name << ", quantity "
+                                                             << static_cast<int>(quantity) << ", "
+                                                             << piece << " rows");
+          }
+        }
+      }
     }
   }
 }

@@ -156,7 +156,8 @@ class DensityQuantity {
   void finish(Span<T> out) const {
     for (Index i = 0; i < ssize(exponent_); ++i) {
       if (is_log()) {
-        out[i] = logarithm(out[i]) + constant<T>(exponent_[at(i)] * std::log(2.0));
+        out[i] = logarithm(out[i]);
+        set_primal(out[i], fused(exponent_[at(i)], Base(std::log(2.0)), primal(out[i])));
       } else {
         out[i] = scaled(out[i], power_of_two(exponent_[at(i)]));
       }

@@ -111,9 +111,8 @@ void check_request(const Program& program, const Request& request, Index n_batch
         "wrong number of results");
 }
 
-// Elimination does the same operations in the same order, fused alike, on both wide instruction sets:
-// a few rows alone need not fill registers of 512 bits, and still get the same bits. Densities may
-// depend on their batch by rounding anyhow.
+// All widths do the same operations in the same order, fused alike, on both wide instruction sets: a few
+// rows alone need not fill registers of 512 bits, and still get the same bits.
 constexpr Index kFewRows = 4;
 constexpr Index kManyRows = 1024;
 
@@ -131,7 +130,9 @@ detail::Backend backend_of([[maybe_unused]] const Program& program, const Reques
       return request.levels.empty() ? detail::avx512_backend(program, request.quantity)
                                     : detail::avx2_backend();
     case KernelKind::avx2:
-      return detail::avx2_backend();
+      return n_rows == 1 && is_density(request.quantity) && request.levels.empty()
+                 ? detail::avx2_single_density_backend()
+                 : detail::avx2_backend();
 #endif
     case KernelKind::reference:
       return detail::reference_backend();

@@ -56,6 +56,7 @@ struct Backend {
 [[nodiscard]] Backend reference_backend();
 [[nodiscard]] Backend baseline_backend();
 [[nodiscard]] Backend avx2_backend();
+[[nodiscard]] Backend avx2_single_density_backend();  // no levels
 [[nodiscard]] Backend avx512_backend(const Program& program, Quantity quantity);
 
 }  // namespace phasic::detail

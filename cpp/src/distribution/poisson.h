@@ -40,7 +40,8 @@ Base positive_logarithm(const Base& x) {
   for (int odd = 21; odd >= 3; odd -= 2) {
     series = series * z + 1.0 / odd;
   }
-  return e * 0.69314718055994529 + (s * z * series + s) * 2.0;
+  const Base rest = (s * z * series + s) * 2.0;
+  return e * 0.69314718055994529 + rest;
 }
 
 // e^y as mantissa in [1/sqrt 2, sqrt 2] and exponent.
@@ -71,7 +72,7 @@ Base deviance(double k, const Base& x) {
   for (int odd = 43; odd >= 3; odd -= 2) {
     series = series * z + 1.0 / odd;
   }
-  const Base near = difference * v + v * z * series * (2 * k);
+  const Base near = fused(v * z * series, Base(2 * k), difference * v);
   const Base far = positive_logarithm(Base(k) / x) * k - difference;
   return where_positive(Base(0.16) - z, near, far);
 }
@@ -133,7 +134,9 @@ struct PoissonRate {
       const Base upper = upper_half(power);
       const Base lower = power - upper;
       const Base leading = upper * upper;  // exact
-      const Base rest = upper * lower * 2.0 + (lower * lower + power * power_low * 2.0);
+      const Base least = power * power_low * 2.0;
+      const Base less = lower * lower + least;
+      const Base rest = upper * lower * 2.0 + less;
       power = leading + rest;
       power_low = rest - (power - leading);
     }
@@ -143,7 +146,8 @@ struct PoissonRate {
   // w_k becomes w_(k + kChunk); factor is the product of 1 / (k + 1) .. 1 / (k + kChunk).
   void advance(Base& mantissa, Base& exponent, double factor) const {
     const Base w = mantissa * factor;
-    mantissa = w * power + w * power_low;
+    const Base low = w * power_low;
+    mantissa = w * power + low;
     const Base e = exponent_of(mantissa);
     mantissa = mantissa * power_of_two(-e);
     exponent += e + power_exponent;

@@ -29,7 +29,6 @@ namespace phasic::PHASIC_ISA {
 
 using phasic::detail::kMaxRegions;
 using phasic::detail::TransitionLayout;
-using phasic::detail::Walk;
 
 inline constexpr double kForgotten = 0x1p-110;
 inline constexpr double kLeastGap = 0x1p-20;
@@ -47,27 +46,19 @@ class RegionDecay {
     for (auto& row : share_) {
       std::fill(row, row + kMaxRegions, Base(0.0));
     }
-    const std::int32_t* source = layout_.in_source.data();
-    const std::int32_t* number = layout_.in_weight.data();
-    for (Index r = 0; r < n_regions_; ++r) {
-      Region& region = region_[r];
-      for (Index n = layout_.by_target.runs[at(r)]; n < layout_.by_target.runs[at(r + 1)]; ++n) {
-        const Walk::Run& run = layout_.by_target.run[at(n)];
-        for (Index w = run.begin; w < run.end; ++w) {
-          const Index i = layout_.by_target.position[at(w)];
-          const Base x = primal(before[i]), y = primal(after[i]);
-          region.add(x, y, primal(absorb[i]));
-          Index highest = r;
-          for (Index e = 0; e < run.degree; ++e, ++source, ++number) {
-            const Index from = layout_.region[at(*source)];
-            if (from > r && from < n_regions_) {
-              inflow_[from] += primal(before[*source]) * primal(weight[*number]);
-              highest = std::max(highest, from);
-            }
-          }
-          add_inflow(r, highest, y);
+    for (Index w = 0; w < layout_.region_begin[at(n_regions_)]; ++w) {
+      const Index i = layout_.region_position[at(w)], r = layout_.region[at(i)];
+      const Base x = primal(before[i]), y = primal(after[i]);
+      region_[r].add(x, y, primal(absorb[i]));
+      Index highest = r;
+      for (Index e = layout_.in_begin[at(i)]; e < layout_.in_begin[at(i + 1)]; ++e) {
+        const Index source = layout_.in_source[at(e)], from = layout_.region[at(source)];
+        if (from > r && from < n_regions_) {
+          inflow_[from] += primal(before[source]) * primal(weight[layout_.in_weight[at(e)]]);
+          highest = std::max(highest, from);
         }
       }
+      add_inflow(r, highest, y);
     }
     form_cuts();
   }

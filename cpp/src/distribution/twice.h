@@ -66,7 +66,7 @@ struct Twice {
   friend Twice operator-(const Twice& a, const Twice& b) { return a + (-b); }
   friend Twice operator*(const Twice& a, const Twice& b) {
     const Twice p = of_product(a.high, b.high);
-    return of_ordered(p.high, p.low + (a.high * b.low + a.low * b.high));
+    return of_ordered(p.high, p.low + fused(a.low, b.high, B(a.high * b.low)));
   }
   friend Twice operator*(const Twice& a, const B& b) {
     const Twice p = of_product(a.high, b);

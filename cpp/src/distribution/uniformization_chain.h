@@ -16,11 +16,12 @@
 // 7. Regions whose entries no longer matter are forgotten (region_decay.h) and no longer walked over.
 #pragma once
 
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "distribution/poisson.h"
 #include "distribution/region_decay.h"
+#include "distribution/uniformization_walk.h"
 
 namespace phasic::PHASIC_ISA {
 
@@ -62,32 +63,6 @@ T remainder_of(const typename Traits<T>::Base& total, const T* values, const std
     set_primal(rest, elementwise_max(primal(rest) - lost, Base(0.0)));
   }
   return rest;
-}
-
-inline constexpr int kUnrolled = 12;
-
-template <int kLast, class F>
-void with_degree_below(std::int32_t degree, F&& f) {
-  if constexpr (kLast < 0) {
-    f(std::integral_constant<int, -1>{});
-  } else {
-    if (degree == kLast) {
-      f(std::integral_constant<int, kLast>{});
-    } else {
-      with_degree_below<kLast - 1>(degree, f);
-    }
-  }
-}
-
-// Calls f with the degree of a run as a constant, -1 if it is a large one.
-template <class N, class F>
-void with_degree(std::int32_t degree, F&& f) {
-  using Any = std::integral_constant<int, -1>;
-  if constexpr (!std::is_same_v<N, typename Traits<N>::Base>) {
-    f(Any{});  // its arithmetic weighs more than the loop
-  } else {
-    with_degree_below<kUnrolled>(degree, f);
-  }
 }
 
 // N is the number type of P and v: that of the weights that are loaded, or twice as precise.
@@ -132,6 +107,7 @@ class Chain {
     }
     record_ = record;
     n_regions_ = layout_->n_regions();
+    walk_.form(*layout_, n_regions_);
     regions_ = Base(static_cast<double>(n_regions_));
     least_forgotten_ = Base(-kNoScale);
     exponent_ = start_exponent_ = -start_scale;
@@ -148,7 +124,7 @@ class Chain {
     }
     for (Index j = 0; j < kChunk; ++j) {
       visit(j);
-      step(v_.data(), next_.data(), n_regions_);
+      step(walk_, v_.data(), next_.data());
       v_.swap(next_);
     }
     ++n_chunks_;
@@ -170,22 +146,21 @@ class Chain {
   void empty(N* v, const Base& before, const Base& after) const {
     const Index end = layout_->region_begin[at(static_cast<Index>(max_lane(before)))];
     for (Index w = layout_->region_begin[at(static_cast<Index>(-max_lane(-after)))]; w < end; ++w) {
-      const Index i = layout_->by_target.position[at(w)];
+      const Index i = layout_->region_position[at(w)];
       const Base kept = after - (static_cast<double>(layout_->region[at(i)]) + 0.5);
       v[i] = scaled(v[i], where_positive(kept, Base(1.0), Base(0.0)));
     }
   }
 
-  // next = v P for each of the vectors, in the first n_regions regions
-  void step(const N* v, N* next, Index n_regions) const {
-    const auto& walk = layout_->by_target;
+  // next = v P for each of the vectors, at the positions of the walk
+  void step(const IncomingWalk& incoming, const N* v, N* next) const {
     for (Index a = 0; a < n_vectors_; ++a, v += n(), next += n()) {
-      const std::int32_t* source = layout_->in_source.data();
-      const std::int32_t* number = layout_->in_weight.data();
-      for (Index r = 0; r < walk.runs[at(n_regions)]; ++r) {
-        const Walk::Run& run = walk.run[at(r)];
+      const std::int32_t* source = incoming.source.data();
+      const std::int32_t* number = incoming.weight.data();
+      for (const Run& run : incoming.walk.run) {
+        const std::int32_t* const position = incoming.walk.position.data();
         with_degree<N>(run.degree, [&](auto degree) {
-          step_run<degree()>(run, source, number, v, next);
+          step_run<degree()>(run, position, source, number, v, next);
         });
         const std::int32_t n_entries = (run.end - run.begin) * run.degree;
         source += n_entries;
@@ -196,7 +171,8 @@ class Chain {
   // The part of x that stays at position i.
   [[nodiscard]] N stayed(Index i, const N& x) const {
     if constexpr (kCompensated) {
-      return stay_[at(i)] * x + scaled(x, stay_low_[at(i)]);
+      const N low = scaled(x, stay_low_[at(i)]);
+      return stay_[at(i)] * x + low;
     } else {
       return stay_[at(i)] * x;
     }
@@ -205,17 +181,12 @@ class Chain {
   // --- the generator over q, P - I, as flows, which cancel less than their sums do
   // y = x (P - I)
   void apply_from_left(const N* x, N* y) const {
-    const std::int32_t* source = layout_->in_source.data();
-    const std::int32_t* number = layout_->in_weight.data();
-    for (const Walk::Run& run : layout_->by_target.run) {
-      for (std::int32_t w = run.begin; w < run.end; ++w) {
-        const std::int32_t i = layout_->by_target.position[at(w)];
-        N sum = -(leave_[at(i)] * x[i]);
-        for (std::int32_t e = 0; e < run.degree; ++e) {
-          sum += x[*source++] * weight_[at(*number++)];
-        }
-        y[i] = sum;
+    for (Index i = 0; i < n(); ++i) {
+      N sum = -(leave_[at(i)] * x[i]);
+      for (std::int32_t e = layout_->in_begin[at(i)]; e < layout_->in_begin[at(i + 1)]; ++e) {
+        sum += x[layout_->in_source[at(e)]] * weight_[at(layout_->in_weight[at(e)])];
       }
+      y[i] = sum;
     }
   }
   // y += (P - I) x, x being 0 in absorbing vertices
@@ -294,11 +265,10 @@ class Chain {
 
   // The positions of one run of a step; kDegree = -1: any degree.
   template <int kDegree>
-  void step_run(const Walk::Run& run, const std::int32_t* source, const std::int32_t* number,
-                const N* v, N* next) const {
+  void step_run(const Run& run, const std::int32_t* position, const std::int32_t* source,
+                const std::int32_t* number, const N* v, N* next) const {
     const std::int32_t degree = kDegree < 0 ? run.degree : kDegree;
     const N* const weight = weight_.data();
-    const std::int32_t* const position = layout_->by_target.position.data();
     for (std::int32_t w = run.begin; w < run.end; ++w) {
       const std::int32_t i = position[w];
       N sum = stayed(i, v[i]);
@@ -445,7 +415,10 @@ class Chain {
                                       least_forgotten_);
     empty(v_.data(), before, regions_);
     empty(next_.data(), before, regions_);
-    n_regions_ = static_cast<Index>(max_lane(regions_));
+    const Index n_before = std::exchange(n_regions_, static_cast<Index>(max_lane(regions_)));
+    if (n_regions_ < n_before) {
+      walk_.form(*layout_, n_regions_);
+    }
   }
 
   // Of the entries of v; kNoScale in lanes where a state is 0 that the next step reaches.
@@ -486,6 +459,7 @@ class Chain {
   Base idle_rate_{1.0}, rate_, start_mass_, exponent_, start_exponent_, mass_;
   Base regions_, least_forgotten_;  // regions that are left; exponent of the least that was forgotten
   Index n_regions_ = 0;             // ... in some lane
+  IncomingWalk walk_;               // of these
   bool rescale_ = false, forget_ = false, record_ = false;
   Index n_vectors_ = 1, n_chunks_ = 0, stride_ = 1, n_checkpoints_ = 0;
   std::vector<N> weight_, stay_, exit_;  // P

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <unordered_map>
 #include <utility>
 
@@ -115,48 +114,24 @@ void form_regions(const Program& program, TransitionLayout& layout) {
   for (Index r = 0; r <= region; ++r) {
     layout.region_begin[at(r + 1)] += layout.region_begin[at(r)];
   }
+  layout.region_position.resize(level.size());
+  std::vector<std::int32_t> next(layout.region_begin.begin(), layout.region_begin.end() - 1);
+  for (std::int32_t k = 0; k < layout.n_positions; ++k) {
+    layout.region_position[at(next[at(layout.region[at(k)])]++)] = k;
+  }
 }
 
-Walk walk_over(const TransitionLayout& layout, const std::vector<std::int32_t>& degree) {
-  Walk walk;
-  walk.position.resize(degree.size());
-  std::iota(walk.position.begin(), walk.position.end(), 0);
-  std::stable_sort(walk.position.begin(), walk.position.end(), [&](std::int32_t a, std::int32_t b) {
-    return std::pair(layout.region[at(a)], degree[at(a)]) <
-           std::pair(layout.region[at(b)], degree[at(b)]);
-  });
-  for (Index r = 0; r < layout.n_regions(); ++r) {
-    walk.runs.push_back(static_cast<std::int32_t>(ssize(walk.run)));
-    for (std::int32_t w = layout.region_begin[at(r)]; w < layout.region_begin[at(r + 1)]; ++w) {
-      const std::int32_t d = degree[at(walk.position[at(w)])];
-      if (w == layout.region_begin[at(r)] || walk.run.back().degree != d) {
-        walk.run.push_back({w, w, d});
-      }
-      walk.run.back().end = w + 1;
-    }
-  }
-  walk.runs.push_back(static_cast<std::int32_t>(ssize(walk.run)));
-  return walk;
-}
-
-void form_walks(TransitionLayout& layout) {
-  std::vector<std::int32_t> out_degree(at(layout.n_positions)), in_degree(at(layout.n_positions));
-  for (Index k = 0; k < layout.n_positions; ++k) {
-    out_degree[at(k)] = layout.begin[at(k + 1)] - layout.begin[at(k)];
-  }
+void add_in_edges(TransitionLayout& layout) {
+  layout.in_begin.assign(at(layout.n_positions + 1), 0);
   for (const std::int32_t target : layout.target) {
-    ++in_degree[at(target)];
+    ++layout.in_begin[at(target + 1)];
   }
-  layout.by_source = walk_over(layout, out_degree);
-  layout.by_target = walk_over(layout, in_degree);
-  std::vector<std::int32_t> next(at(layout.n_positions));
-  std::int32_t first = 0;
-  for (const std::int32_t i : layout.by_target.position) {
-    next[at(i)] = first;
-    first += in_degree[at(i)];
+  for (Index k = 0; k < layout.n_positions; ++k) {
+    layout.in_begin[at(k + 1)] += layout.in_begin[at(k)];
   }
   layout.in_source.resize(layout.target.size());
   layout.in_weight.resize(layout.target.size());
+  std::vector<std::int32_t> next(layout.in_begin.begin(), layout.in_begin.end() - 1);
   for (std::int32_t k = 0; k < layout.n_positions; ++k) {
     for (std::int32_t e = layout.begin[at(k)]; e < layout.begin[at(k + 1)]; ++e) {
       const std::int32_t entry = next[at(layout.target[at(e)])]++;
@@ -180,8 +155,8 @@ TransitionLayout make_transition_layout(const Program& program, Quantity quantit
   Classes classes(program, quantity == Quantity::state_probability);
   add_out_edges(program, classes, layout);
   number_weights(program, layout);
+  add_in_edges(layout);
   form_regions(program, layout);
-  form_walks(layout);
   for (const std::int32_t target : program.start_target) {
     layout.start_position.push_back(target >= 0 ? target : -1);
     layout.start_class.push_back(target >= 0 ? -1 : classes.of(-1 - target, layout));

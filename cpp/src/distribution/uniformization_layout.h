@@ -13,21 +13,6 @@ namespace phasic::detail {
 
 inline constexpr Index kMaxRegions = 24;
 
-// A step walks over the positions in an order of its own:
-// 1. Regions: whole components, by their longest path to a sink. So nothing flows from a region into a
-//    later one, and regions empty from the last to the first.
-// 2. Inside a region, positions with equally many transitions follow each other (a run): loops of
-//    changing length cost more than the arithmetic in them.
-struct Walk {
-  struct Run {
-    std::int32_t begin, end;  // of the order
-    std::int32_t degree;      // transitions of each of its positions
-  };
-  std::vector<std::int32_t> position;  // (n_positions)
-  std::vector<Run> run;
-  std::vector<std::int32_t> runs;  // (n_regions + 1) how many lie in the regions before
-};
-
 // Transitions between positions by source and by target, and exits into classes of absorbing
 // vertices: one class a vertex where the result tells them apart, else a single class.
 struct TransitionLayout {
@@ -41,11 +26,15 @@ struct TransitionLayout {
   std::vector<std::int32_t> weight;     // (n_transitions) equal ones have the same number
   std::vector<std::int32_t> weight_out; // (n_weights) an entry of Program::out_* that has it
 
-  std::vector<std::int32_t> region_begin;  // (n_regions + 1) of both orders
-  std::vector<std::int32_t> region;        // (n_positions)
-  Walk by_source, by_target;               // degrees: transitions out and in
-  std::vector<std::int32_t> in_source;     // (n_transitions) position; in the order of by_target
-  std::vector<std::int32_t> in_weight;     // (n_transitions)
+  std::vector<std::int32_t> in_begin;   // (n_positions + 1) transitions by target
+  std::vector<std::int32_t> in_source;  // (n_transitions) position
+  std::vector<std::int32_t> in_weight;  // (n_transitions)
+
+  // Regions: whole components, by their longest path to a sink. So nothing flows from a region into a
+  // later one, and they empty from the last to the first.
+  std::vector<std::int32_t> region;           // (n_positions)
+  std::vector<std::int32_t> region_begin;     // (n_regions + 1)
+  std::vector<std::int32_t> region_position;  // (n_positions) by region
 
   std::vector<std::int32_t> exit_position;  // (n_exits), grouped by position
   std::vector<std::int32_t> exit_class;     // (n_exits)

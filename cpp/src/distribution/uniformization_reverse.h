@@ -30,6 +30,7 @@ class ChainReverse {
   template <class Source>
   void run(const Chain<N>& chain, Source&& source) {
     chain_ = &chain;
+    forward_.walk.n_regions = -1;
     const TransitionLayout& layout = chain.layout();
     n_ = layout.n_positions;
     size_ = chain.size();
@@ -48,7 +49,6 @@ class ChainReverse {
          first -= stride) {
       const Index last = std::min(first + stride, n_chunks);
       replay(first, last);
-      n_regions_ = regions_after(next_event_);
       source.open_stretch(first, last, exponents_.data());
       for (Index chunk = last - 1; chunk >= first; --chunk) {
         undo_event(chunk);
@@ -108,25 +108,29 @@ class ChainReverse {
     }
     N* v = history_.data();
     std::copy_n(chain_->checkpoint(first / chain_->stride()), size_, v);
-    Index n_regions = regions_after(event);
+    form_walks(static_cast<Index>(max_lane(left_after(event))));
     for (Index k = 1; k < (last - first) * kChunk; ++k, v += size_) {
-      chain_->step(v, v + size_, n_regions);
+      chain_->step(forward_, v, v + size_);
       if (k % kChunk == 0 && event + 1 < ssize(events) &&
           events[at(event + 1)].chunk == first + k / kChunk - 1) {
         const Base before = left_after(event++);
         chain_->empty(v + size_, before, events[at(event)].regions);
         scale(v + size_, power_of_two(-events[at(event)].shift));
-        n_regions = regions_after(event);
       }
     }
   }
-  // Regions that are left after an event, -1 being the start: by lane, and in some lane.
+
+  // For a stretch that begins with so many regions; those that it forgets stay zero.
+  void form_walks(Index n_regions) {
+    if (n_regions != forward_.walk.n_regions) {
+      forward_.form(chain_->layout(), n_regions);
+      backward_.form(chain_->layout(), n_regions, chain_->layout().begin);
+    }
+  }
+  // Regions that are left after an event, -1 being the start.
   [[nodiscard]] Base left_after(Index event) const {
     return event < 0 ? Base(static_cast<double>(chain_->layout().n_regions()))
                      : chain_->events()[at(event)].regions;
-  }
-  [[nodiscard]] Index regions_after(Index event) const {
-    return static_cast<Index>(max_lane(left_after(event)));
   }
 
   void scale(N* x, const Base& factor) const {
@@ -146,7 +150,6 @@ class ChainReverse {
     chain_->empty(z_.data(), left_after(next_event_ - 1), left_after(next_event_));
     exponent_ -= shift;
     --next_event_;
-    n_regions_ = regions_after(next_event_);
   }
 
   // From z_(k+1) to z_k without its source for the vector whose entries begin at `offset`; adds step
@@ -155,9 +158,7 @@ class ChainReverse {
     const TransitionLayout& layout = chain_->layout();
     const N* const z = z_next_.data() + offset;
     N* const before = z_.data() + offset;
-    const auto& walk = layout.by_source;
-    for (Index r = 0; r < walk.runs[at(n_regions_)]; ++r) {
-      const Walk::Run& run = walk.run[at(r)];
+    for (const Run& run : backward_.run) {
       with_degree<N>(run.degree,
                      [&](auto degree) { step_back_run<degree()>(run, v, z, before); });
     }
@@ -175,12 +176,12 @@ class ChainReverse {
   }
 
   template <int kDegree>
-  void step_back_run(const Walk::Run& run, const N* v, const N* z, N* before) {
+  void step_back_run(const Run& run, const N* v, const N* z, N* before) {
     const TransitionLayout& layout = chain_->layout();
     const std::int32_t degree = kDegree < 0 ? run.degree : kDegree;
     const N* const weight = chain_->weights();
     for (std::int32_t w = run.begin; w < run.end; ++w) {
-      const std::int32_t i = layout.by_source.position[at(w)];
+      const std::int32_t i = backward_.position[at(w)];
       const std::int32_t* const target = layout.target.data() + layout.begin[at(i)];
       const std::int32_t* const number = layout.weight.data() + layout.begin[at(i)];
       N* const bar = transition_bar_.data() + layout.begin[at(i)];
@@ -232,7 +233,9 @@ class ChainReverse {
   }
 
   const Chain<N>* chain_ = nullptr;
-  Index n_ = 0, size_ = 0, n_regions_ = 0, next_event_ = -1;
+  Index n_ = 0, size_ = 0, next_event_ = -1;
+  IncomingWalk forward_;  // of the stretch
+  Walk backward_;
   Base exponent_;
   std::vector<N> z_, z_next_, history_;  // (n_vectors, n), and so for each step of a stretch
   std::vector<N> first_;                 // (n)

@@ -89,6 +89,25 @@ Vec<W> upper_half(Vec<W> x) {
   return Vec<W>(reinterpret_cast<typename Vec<W>::Storage>(bits));
 }
 
+// a b + c, rounded once where the machine can: for sums of two products, of which a compiler would
+// fuse one for lanes and the other for a single number.
+#if defined(__FMA__) || defined(__FP_FAST_FMA)
+inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+template <int W>
+Vec<W> fused(Vec<W> a, Vec<W> b, Vec<W> c) {
+  Vec<W> result;
+  for (int i = 0; i < W; ++i) {
+    result.x[i] = __builtin_fma(a.x[i], b.x[i], c.x[i]);
+  }
+  return result;
+}
+#else
+template <class Base>
+Base fused(const Base& a, const Base& b, const Base& c) {
+  return a * b + c;
+}
+#endif
+
 // a where condition > 0, else b.
 inline double where_positive(double condition, double a, double b) { return condition > 0 ? a : b; }
 template <int W>
