@@ -15,8 +15,11 @@ import models
 import oracle
 import phasic
 from conformance import assert_near
+from phasic import _core
+from phasic.trace_elimination import record_elimination_trace
 
 SMALLEST = 1e-290
+OUT_OF_RANGE = 7
 
 
 def _cycle(n: int) -> dict[str, Any]:
@@ -125,3 +128,20 @@ def test_lattice_against_extended_precision() -> None:
             weight = np.exp(steps * np.log(x) - x - log_factorial)
             exact.append(float((weight * series).sum()))
         _check(d, None, quantity, times, np.array(exact))
+
+
+@pytest.mark.parametrize("quantity", ["pdf", "cdf", "sf"])
+def test_times_of_a_model_in_which_nothing_moves(quantity: str) -> None:
+    graph = models.serialized([(1,), (2,)], {1: 1.0}, {(1, 2): (2.0,)}, param_length=1)
+    trace = record_elimination_trace(phasic.Graph.from_serialized(graph))
+    rate, units = np.zeros((1, 1)), np.ones((1, 1))
+    for t, status in ((1e99, 0), (1e200, OUT_OF_RANGE)):
+        times = np.array([[t]])
+        value, _, of_value = _core.evaluate(trace, quantity, rate, None, times)
+        _, slope, of_slope = _core.evaluate(
+            trace, quantity, rate, None, times, gradient=0, value=False, cotangent=units
+        )
+        assert (of_value[0], of_slope[0]) == (status, status)
+        if status == 0:
+            exact = {"pdf": (0.0, 2.0), "cdf": (0.0, 2 * t), "sf": (1.0, -2 * t)}[quantity]
+            np.testing.assert_allclose((value[0, 0], slope[0, 0]), exact, rtol=1e-13)

@@ -209,6 +209,10 @@ class DensityQuantity {
       if (plan.method == DensityMethod::krylov && plan.within_budget) {
         plan = run_spaces(i, check, row, theta, times);
       }
+      const bool idle = lane(rate, i) == 0 && row.longest > kLongestIdle;
+      if (idle && !program_->graph->discrete && plan.method == DensityMethod::uniformization) {
+        check.status[i] = RowStatus::out_of_range;
+      }
       take_share(i, check, plan);
     }
   }

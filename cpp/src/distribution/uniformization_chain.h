@@ -26,6 +26,7 @@
 namespace phasic::PHASIC_ISA {
 
 inline constexpr double kRateMargin = 33.0 / 32.0;
+inline constexpr double kLongestIdle = 1e100;  // a step where nothing moves: derivatives underflow beyond
 inline constexpr double kMassExponent = 400;  // where a rescaled lane keeps its mass
 inline constexpr double kMassFloor = 200;     // below it the lane is rescaled
 inline constexpr Index kLookChunks = 8;         // between two looks at what no longer matters
@@ -92,7 +93,7 @@ class Chain {
 
   // For load() in continuous time: in lanes where nothing moves, one step is as long as that.
   void set_longest(Base longest) {
-    const Base least(1.0), most(1e100);  // beyond which derivatives would underflow
+    const Base least(1.0), most(kLongestIdle);
     idle_rate_ = divided(Base(1.0), elementwise_min(elementwise_max(longest, least), most));
   }
 
