@@ -82,7 +82,8 @@ struct Batch {
 };
 
 bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
 }
 bool same_bits(const Outcome& a, const Outcome& b) {
   return same_bits(a.value, b.value) && same_bits(a.gradient, b.gradient) && a.status == b.status;
