@@ -1,6 +1,8 @@
 // The store of recorded traces, one a process.
 #include "record_store.h"
 
+#include <utility>
+
 #include "phasic/base.h"
 
 namespace phasic::python {
@@ -10,63 +12,73 @@ RecordStore& RecordStore::instance() {
   return store;
 }
 
-void RecordStore::put(std::int64_t ticket, const std::string& digest, Recorded&& recorded) {
-  {
-    const std::lock_guard lock(mutex_);
-    entries_[{ticket, digest}] = std::move(recorded);
-    finished_[ticket].push_back(digest);
+RecordStore::TicketPtr RecordStore::of(std::int64_t ticket) {
+  TicketPtr& found = tickets_[ticket];
+  if (found == nullptr) {
+    found = std::make_shared<Ticket>();
   }
-  changed_.notify_all();
+  return found;
+}
+
+void RecordStore::put(std::int64_t ticket, const std::string& digest, Recorded&& recorded) {
+  const std::lock_guard lock(mutex_);
+  const TicketPtr own = of(ticket);
+  own->entries[digest] = std::move(recorded);
+  own->finished.push_back(digest);
+  own->changed.notify_one();
 }
 
 std::optional<std::string> RecordStore::next(std::int64_t ticket) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !finished_[ticket].empty() || closed_.count(ticket) > 0; });
-  std::deque<std::string>& waiting = finished_[ticket];
-  if (waiting.empty()) {
+  const TicketPtr own = of(ticket);
+  own->changed.wait(lock, [&] { return !own->finished.empty() || own->closed; });
+  if (own->finished.empty()) {
     return std::nullopt;
   }
-  std::string digest = std::move(waiting.front());
-  waiting.pop_front();
+  std::string digest = std::move(own->finished.front());
+  own->finished.pop_front();
   return digest;
 }
 
 void RecordStore::close(std::int64_t ticket) {
-  {
-    const std::lock_guard lock(mutex_);
-    closed_.insert(ticket);
-  }
-  changed_.notify_all();
+  const std::lock_guard lock(mutex_);
+  const TicketPtr own = of(ticket);
+  own->closed = true;
+  own->changed.notify_all();
 }
 
 Recorded RecordStore::take(std::int64_t ticket, const std::string& digest) {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find({ticket, digest});
-  if (found == entries_.end()) {
+  const TicketPtr own = of(ticket);
+  const auto found = own->entries.find(digest);
+  if (found == own->entries.end()) {
     throw Error(ErrorCode::missing, "no recording of digest " + digest + " under ticket " +
                                         std::to_string(ticket));
   }
   Recorded recorded = std::move(found->second);
-  entries_.erase(found);
+  own->entries.erase(found);
   return recorded;
 }
 
 void RecordStore::drop(std::int64_t ticket) {
   const std::lock_guard lock(mutex_);
-  entries_.erase(entries_.lower_bound({ticket, ""}), entries_.lower_bound({ticket + 1, ""}));
-  finished_.erase(ticket);
-  stopped_.erase(ticket);
-  closed_.erase(ticket);
+  const auto found = tickets_.find(ticket);
+  if (found != tickets_.end()) {
+    found->second->closed = true;
+    found->second->finished.clear();
+    found->second->changed.notify_all();
+    tickets_.erase(found);
+  }
 }
 
 void RecordStore::stop(std::int64_t ticket) {
   const std::lock_guard lock(mutex_);
-  stopped_.insert(ticket);
+  of(ticket)->stopped = true;
 }
 
 bool RecordStore::is_stopped(std::int64_t ticket) {
   const std::lock_guard lock(mutex_);
-  return stopped_.count(ticket) > 0;
+  return of(ticket)->stopped;
 }
 
 }  // namespace phasic::python

@@ -6,11 +6,10 @@
 #include <deque>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 
 #include "phasic/trace.h"
 
@@ -33,18 +32,27 @@ class RecordStore {
   void close(std::int64_t ticket);
   // Removes and returns; throws Error{missing} when absent.
   Recorded take(std::int64_t ticket, const std::string& digest);
-  // Forgets everything under the ticket, and that it was stopped or closed.
+  // Forgets everything under the ticket, and that it was stopped or closed; who waits gets nothing.
   void drop(std::int64_t ticket);
   // Asks a call in flight to start no further unit.
   void stop(std::int64_t ticket);
   [[nodiscard]] bool is_stopped(std::int64_t ticket);
 
  private:
+  struct Ticket {
+    std::map<std::string, Recorded> entries;  // by digest
+    std::deque<std::string> finished;         // digests that nobody was handed yet
+    bool stopped = false, closed = false;
+    std::condition_variable changed;  // of finished and closed
+  };
+
+  using TicketPtr = std::shared_ptr<Ticket>;  // shared with those that wait
+
+  // Makes the ticket if need be. The caller holds the mutex.
+  TicketPtr of(std::int64_t ticket);
+
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::set<std::int64_t> stopped_, closed_;
-  std::map<std::int64_t, std::deque<std::string>> finished_;  // digests that nobody was handed yet
-  std::map<std::pair<std::int64_t, std::string>, Recorded> entries_;
+  std::map<std::int64_t, TicketPtr> tickets_;
 };
 
 }  // namespace phasic::python

@@ -89,10 +89,11 @@ class Batch:
                 raise TypeError(
                     f"work unit {digest} is of type {type(text).__name__}, expected str (JSON)"
                 )
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                self.fail(digest, error)
+            if not text.isascii():  # a flag of the string; encoding would copy the text
+                try:
+                    text.encode()
+                except UnicodeEncodeError as error:
+                    self.fail(digest, error)
 
     def look_up(self, announce: bool) -> None:
         """Take from the cache what it holds."""
