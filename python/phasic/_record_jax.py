@@ -81,15 +81,17 @@ def _width(units: Units) -> int:
     return _power_of_two(max(len(text) for _, text in units))
 
 
-def _pad(units: Units, n_rows: int, width: int) -> Arrays:
-    """Lay the units out as arrays of ``n_rows`` rows with texts of ``width`` bytes."""
-    texts = np.zeros((n_rows, width), np.uint8)
-    lengths = np.zeros(n_rows, np.int32)
-    digests = np.zeros((n_rows, 64), np.uint8)
-    for row, (digest, text) in enumerate(units):
-        texts[row, : len(text)] = np.frombuffer(text, np.uint8)
-        lengths[row] = len(text)
-        digests[row] = np.frombuffer(digest.encode(), np.uint8)
+def _pad(shards: Sequence[Units], n_rows: int, width: int) -> Arrays:
+    """Lay each shard out as ``n_rows`` rows with texts of ``width`` bytes."""
+    n = len(shards)
+    texts = np.zeros((n, n_rows, width), np.uint8)
+    lengths = np.zeros((n, n_rows), np.int32)
+    digests = np.zeros((n, n_rows, 64), np.uint8)
+    for i, units in enumerate(shards):
+        for row, (digest, text) in enumerate(units):
+            texts[i, row, : len(text)] = np.frombuffer(text, np.uint8)
+            lengths[i, row] = len(text)
+            digests[i, row] = np.frombuffer(digest.encode(), np.uint8)
     return texts, lengths, digests
 
 
@@ -142,7 +144,7 @@ def record_vmap(units: Units, ticket: int, threads: int) -> None:
     register_targets()
     device = cpu_devices()[0]
     for batch in _batches(units, 1):
-        arrays = _pad(batch, _power_of_two(len(batch)), _width(batch))
+        arrays = [column[0] for column in _pad([batch], _power_of_two(len(batch)), _width(batch))]
         jax.block_until_ready(_one_call(ticket, threads)(*jax.device_put(arrays, device)))
 
 
@@ -161,8 +163,7 @@ def record_pmap(units: Units, ticket: int, threads: int, devices: Sequence[Any])
     n = len(devices)
     for batch in _batches(units, n):
         n_rows = _power_of_two(-(-len(batch) // n))
-        shards = [_pad(shard, n_rows, _width(batch)) for shard in _deal(batch, n)]
-        arrays = [np.stack(column) for column in zip(*shards, strict=True)]
+        arrays = _pad(_deal(batch, n), n_rows, _width(batch))
         jax.block_until_ready(_call_a_device(ticket, threads, tuple(devices))(*arrays))
 
 
