@@ -53,7 +53,7 @@ std::vector<Small> small_models() {
   std::vector<Small> list;
   unsigned seed = 0;
   for (Index n = 2; n <= kSmallFront + 3; ++n) {
-    for (const double extra : {0.3, 2.0, 2.0 * static_cast<double>(n)}) {
+    for (const double extra : {0.3, 2.0, 4.0, 8.0, 2.0 * static_cast<double>(n)}) {
       list.emplace_back(n, extra, seed % 2 == 1, seed);
       ++seed;
     }

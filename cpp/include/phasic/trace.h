@@ -76,18 +76,23 @@ struct Supernode {
 inline constexpr int kSmallFront = 12;
 
 // How a small component whose fronts but the last are single steps is eliminated: entry by entry. A slot
-// receives all products of a multiplier and a row entry that belong there at once, so that it is written
-// once. A slot is named by kSlotUnit times its number, which kernels of all widths can scale.
+// is written once, with its weight and all products of a multiplier and a row entry that belong there. A
+// slot or step is named by kSlotUnit times its number, which kernels of all widths can scale.
 //
-// words: for each front, in order of elimination: the groups of its rows and, of a single step, of what
-// is below it. A group is two lists of entries, those that were loaded with a weight and those that were
-// not; a list is its length and its entries; an entry is its slot, its number of products and for each
-// product the slots of the multiplier and of the row entry.
+// words: of an entry its head, which is twice the number of products and 1 more if it has a weight, and for
+// each product the slots of the multiplier and of the row entry. An exit has a weight that its head leaves
+// out. For each front, in order of elimination:
+//   single step  the exit, the upper entries, the lower entries
+//   last front   the number of kinds; of each kind a head and a number of entries, then for each of those
+//                its slot and its products; then the exits
+// alpha: for each step the number of products, and for each the step of the alpha, which was divided by its
+// pivot, and the slot of the row entry.
 struct PulledCode {
   static constexpr Index kSlotUnit = 16;
-  static constexpr Index kMaxSlots = 2500;      // narrow enough for 16 bits, few enough for a near cache
-  std::vector<std::uint16_t> words;             // empty if the component is not eliminated so
-  std::vector<std::uint16_t> empty;             // slots that receive neither a weight nor a product
+  static constexpr Index kMaxSlots = 2500;  // narrow enough for 16 bits, few enough for a near cache
+  std::vector<std::uint16_t> words;         // empty if the component is not eliminated so
+  std::vector<std::uint16_t> alpha;
+  std::vector<std::int32_t> weights;        // in the order of words: slots of edges, or -1 - step of an exit
 };
 
 // What a kernel executes for one component: fronts over slots. Shared by all equal components.
@@ -128,21 +133,28 @@ struct Flows {
   }
 };
 
-// The weights and exit rates of blocks that are pulled, by parameter: coef * parameter is what a slot is
-// set to, or, for what exit rates have beyond a first term, what is added to it.
+// The weights of blocks that are pulled, coef * parameter, twice: in the order in which kernels form entries,
+// and by parameter for the gradient.
+struct LoadWeight {  // of an edge, or a term of an exit rate, which has at least one
+  double coef = 0;
+  std::int32_t param = 0;
+  std::int32_t more = 0;  // 1: the next one is added to it
+};
 struct LoadEntry {
   double coef = 0;
-  std::int32_t slot = 0;  // times PulledCode::kSlotUnit
-  std::int32_t step = 0;  // whose rate it is
+  std::int32_t place = 0;  // of an edge: its slot, times PulledCode::kSlotUnit; else its outflow run
+  std::int32_t step = 0;   // whose rate it is
 };
 struct LoadRun {
   std::int32_t param = 0, begin = 0;  // begin: into Loads::entry; the next run begins where this ends
 };
 struct LoadBlock {
-  std::int32_t edges = 0, exits = 0, more_exits = 0;  // into Loads::run
+  std::int32_t edges = 0, exits = 0;  // into Loads::run
+  std::int32_t weight = 0;            // into Loads::weight
 };
 struct Loads {
   std::vector<LoadBlock> block;  // (n_blocks + 1)
+  std::vector<LoadWeight> weight;
   std::vector<LoadRun> run;      // one more, empty, at the end
   std::vector<LoadEntry> entry;
 };

@@ -48,9 +48,12 @@ class EliminationQuantity {
     const bool adds_up = request_->quantity == Quantity::moments && request_->n_rewards < 0;
     for (Index b = program_->n_blocks() - 1; b >= 0; --b) {
       factor.sojourn(b, y_.data(), z_.data());
-      for (Index k = program_->block_begin[at(b)]; adds_up && k < program_->block_begin[at(b + 1)];
-           ++k) {
-        out[0] += z_[at(k)];
+      if (adds_up) {
+        T sum = out[0];  // a copy stays in a register
+        for (Index k = program_->block_begin[at(b)]; k < program_->block_begin[at(b + 1)]; ++k) {
+          sum += z_[at(k)];
+        }
+        out[0] = sum;
       }
     }
     if (request_->quantity == Quantity::moments && !adds_up) {

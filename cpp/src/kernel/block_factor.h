@@ -43,7 +43,7 @@ struct PivotUpdate {
   const T* row;                // exit, then upper
   const std::int32_t* update;  // (n_lower, columns)
   Index columns;
-  T* alpha;                    // of the component, or nullptr
+  T* alpha;                    // of the component, or nullptr; behind the pivot
   T alpha_multiplier;
   const std::int32_t* upper;   // (columns - 1) steps
 
@@ -111,6 +111,9 @@ void factor_single(const Block<T>& b, const Supernode& node, T* alpha) {
                             alpha,
                             alpha == nullptr ? T(0.0) : alpha[node.first] * inverse,
                             b.code.upper_step.data() + node.upper_list};
+  if (alpha != nullptr) {
+    alpha[node.first] = rows.alpha_multiplier;
+  }
   rows.template run_up_to<kN, true>(0);
   for (Index c = kN; c < columns; c += kN) {
     rows.template run_up_to<kN, false>(c);
@@ -141,31 +144,40 @@ void single_adjoint(const Block<T>& b, const Supernode& node) {
   }
 }
 
-// alpha: of the block (code.n), what flows into it; is eliminated as well. Or nullptr.
+// factor_block entry by entry.
 template <class T>
-void factor_block(const Block<T>& b, const Weights<T>& weights, T* alpha = nullptr) {
-  if (b.code.n == 1) {  // nothing to eliminate: no slot is used
-    b.inverse[0] = reciprocal_or_zero(weights.exit_rate(b.first));
+void pull_block(const Block<T>& b, const Weights<T>& weights, T* alpha, const T* z) {
+  const Supernode& last = b.code.supernodes.back();
+  pull_entries(b, weights);
+  if (alpha != nullptr) {
+    pull_flows(b, weights, alpha, z);
+  }
+  if (last.width == 1) {
     return;
   }
-  const bool pulled = is_pulled(b);
-  const std::uint16_t* words = b.code.pulled.words.data();
-  if (pulled) {
-    load_pulled(b, weights);
-  } else {
-    load_block(b, weights);
+  const bool small = with_small_front<T>(b.code, last, [&](auto width) {
+    SmallFront<width, T>::factor(b.slot + last.rows, b.inverse + last.first,
+                                 alpha == nullptr ? nullptr : alpha + last.first);
+  });
+  if (!small) {
+    FrontFactor<T>(b.code, last, b.slot, b.inverse + last.first).run();
+    if (alpha != nullptr) {
+      eliminate_alpha(b, last, alpha);
+    }
+  }
+}
+
+// factor_block by updating the rows below each front.
+template <class T>
+void update_block(const Block<T>& b, const Weights<T>& weights, T* alpha, const T* z) {
+  load_block(b, weights);
+  if (alpha != nullptr) {
+    pull_alpha(b, weights, alpha, z);
   }
   for (const Supernode& node : b.code.supernodes) {
     if (node.width == 1) {
-      if (pulled) {
-        words = pull_single(b, node, words, alpha);
-      } else {
-        factor_single(b, node, alpha);
-      }
+      factor_single(b, node, alpha);
       continue;
-    }
-    if (pulled) {
-      words = pull_products(words, b.slot);
     }
     const bool small = with_small_front<T>(b.code, node, [&](auto width) {
       SmallFront<width, T>::factor(b.slot + node.rows, b.inverse + node.first,
@@ -179,6 +191,27 @@ void factor_block(const Block<T>& b, const Weights<T>& weights, T* alpha = nullp
       eliminate_alpha(b, node, alpha);
     }
   }
+}
+
+// alpha (code.n): receives what flows into the block from z (n_places) of later ones, eliminated and over
+// the pivots. Or nullptr.
+template <class T>
+void factor_block(const Block<T>& b, const Weights<T>& weights, PivotRange<T>& pivots, T* alpha,
+                  const T* z) {
+  if (b.code.n == 1) {  // nothing to eliminate: no slot is used
+    b.inverse[0] = reciprocal_or_zero(weights.exit_rate(b.first));
+    return pivots.add(b.inverse[0]);
+  }
+  if (is_pulled(b)) {
+    pull_block(b, weights, alpha, z);
+  } else {
+    update_block(b, weights, alpha, z);
+  }
+  PivotRange<T> range = pivots;  // a copy stays in registers
+  for (Index k = 0; k < b.code.n; ++k) {
+    range.add(b.inverse[k]);
+  }
+  pivots = range;
 }
 
 // Call before the adjoints of the block.

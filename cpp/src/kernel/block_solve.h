@@ -86,7 +86,7 @@ void solve_inside(const Block<T>& b, T* rb, T* x) {
       for (Index c = t + 1; c < node.width; ++c) {
         sum += row[c] * xb[node.first + c];
       }
-      for (Index j = 0; j < node.n_upper; ++j) {
+      for (Index j = node.n_upper - 1; j >= 0; --j) {
         sum += row[node.width + 1 + j] * xb[upper[j]];
       }
       xb[node.first + t] = sum * b.inverse[node.first + t];
@@ -151,22 +151,23 @@ void solve_block_adjoint(const Block<T>& b, const Weights<T>& weights, const T* 
   }
 }
 
-// The alpha of a block: what flows into it. y (n_positions), z (n_places, 1 at the start).
+// The alpha (code.n) of a block: what flows into it. z (n_places, 1 at the start).
 template <class T>
-void pull_alpha(const Block<T>& b, const Weights<T>& weights, T* y, const T* z) {
-  for (Index k = b.first; k < b.first + b.code.n; ++k) {
-    y[k] = weights.pull(b.program.inflow, k, z);
+void pull_alpha(const Block<T>& b, const Weights<T>& weights, T* alpha, const T* z) {
+  for (Index k = 0; k < b.code.n; ++k) {
+    alpha[k] = weights.pull(b.program.inflow, b.first + k, z);
   }
 }
 
 // Eliminates the steps of a front from the alpha of the block (code.n): the alpha of its upper steps
-// receives what passes through.
+// receives what passes through, that of the steps themselves is divided by their pivots.
 template <class T>
 void eliminate_alpha(const Block<T>& b, const Supernode& node, T* yb) {
   const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
   for (Index t = 0; t < node.width; ++t) {
     const T* row = b.slot + node.rows + t * node.stride();
     const T m = yb[node.first + t] * b.inverse[node.first + t];
+    yb[node.first + t] = m;
     for (Index c = t + 1; c < node.width; ++c) {
       yb[node.first + c] += m * row[c];
     }
@@ -176,31 +177,28 @@ void eliminate_alpha(const Block<T>& b, const Supernode& node, T* yb) {
   }
 }
 
-// z (n_places) of a block from its eliminated alpha.
+// zb (code.n) of a block from its eliminated alpha over the pivots (code.n).
 template <class T>
-void sojourns_from_alpha(const Block<T>& b, const T* y, T* z) {
-  const T* yb = y + b.first;
-  T* zb = z + b.first;
+void sojourns_from_alpha(const Block<T>& b, const T* yb, T* zb) {
   for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
     const Supernode& node = b.code.supernodes[at(f)];
     const std::int32_t* lower = b.code.lower_step.data() + node.lower_list;
     if (node.width == 1) {
-      T sum = yb[node.first] * b.inverse[node.first];
-      for (Index i = 0; i < node.n_lower; ++i) {
+      T sum = yb[node.first];
+      for (Index i = node.n_lower - 1; i >= 0; --i) {
         sum += zb[lower[i]] * b.slot[node.lower + i];
       }
       zb[node.first] = sum;
       continue;
     }
     const bool small = with_small_front<T>(b.code, node, [&](auto width) {
-      SmallFront<width, T>::sojourns(b.slot + node.rows, b.inverse + node.first,
-                                     yb + node.first, zb + node.first);
+      SmallFront<width, T>::sojourns(b.slot + node.rows, yb + node.first, zb + node.first);
     });
     if (small) {
       continue;
     }
     for (Index t = 0; t < node.width; ++t) {
-      zb[node.first + t] = yb[node.first + t] * b.inverse[node.first + t];
+      zb[node.first + t] = yb[node.first + t];
     }
     for (Index i = 0; i < node.n_lower; ++i) {
       add_multiple(zb[lower[i]], b.slot + node.lower + i * node.width, zb + node.first,
@@ -214,18 +212,18 @@ void sojourns_from_alpha(const Block<T>& b, const T* y, T* z) {
 }
 
 // z (n_places, 1 at the start) := alpha U, the expected sojourns; blocks in descending order. y
-// receives the eliminated alpha.
+// receives the eliminated alpha over the pivots.
 template <class T>
 void solve_block_transposed(const Block<T>& b, const Weights<T>& weights, T* y, T* z) {
-  pull_alpha(b, weights, y, z);
+  pull_alpha(b, weights, y + b.first, z);
   if (b.code.n == 1) {
-    z[b.first] = y[b.first] * b.inverse[0];
+    z[b.first] = y[b.first] = y[b.first] * b.inverse[0];
     return;
   }
   for (const Supernode& node : b.code.supernodes) {
     eliminate_alpha(b, node, y + b.first);
   }
-  sojourns_from_alpha(b, y, z);
+  sojourns_from_alpha(b, y + b.first, z + b.first);
 }
 
 // Adjoint of solve_block_transposed; blocks in ascending order. zb_bar (of the block) is consumed;
@@ -260,7 +258,7 @@ void solve_block_transposed_adjoint(const Block<T>& b, const Weights<T>& weights
     for (Index k = node.first; k < node.first + node.width; ++k) {
       const T s = zb_bar[k] * b.inverse[k];
       ab_bar[k] = s;
-      b.pivot_bar[k] -= s * (yb[k] * b.inverse[k]);
+      b.pivot_bar[k] -= s * yb[k];
     }
   }
   for (Index f = ssize(b.code.supernodes) - 1; f >= 0; --f) {
@@ -270,7 +268,7 @@ void solve_block_transposed_adjoint(const Block<T>& b, const Weights<T>& weights
       const Index k = node.first + t;
       const T* row = b.slot + node.rows + t * node.stride();
       T* row_bar = b.slot_bar + node.rows + t * node.stride();
-      const T m = yb[k] * b.inverse[k];
+      const T m = yb[k];
       T sum(0.0);
       for (Index c = t + 1; c < node.width; ++c) {
         sum += ab_bar[node.first + c] * row[c];

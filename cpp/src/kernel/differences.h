@@ -5,10 +5,10 @@
 // With S_k, e_k, w_kj, r_k the pivot, exit, row and right-hand side when k is eliminated, i and j behind k:
 //   D_ik = (r_k - e_k h_i + sum_j w_kj D_ij) / S_k                  where i leads to k,
 //   D_kj = -D_jk                                                  where j leads to k as well, else
-//   D_kj = (sum_i z_i f_ik (D_ij - D_ik) + y_k / S_k (h_j - h_k)) / z_k   over the i that lead to k,
-// y_k the eliminated alpha. z_i w_ij times a term of these sums is at most z . r (what flows over an edge
-// and is then worth h cannot be worth more than everything), so that errors stay as small as those of
-// reversing the elimination. It is half of that work, or less, and reads what it sums but once.
+//   D_kj = (sum_i z_i f_ik (D_ij - D_ik) + y_k (h_j - h_k)) / z_k   over the i that lead to k,
+// y_k the eliminated alpha over its pivot. z_i w_ij times a term of these sums is at most z . r (what flows
+// over an edge and is then worth h cannot be worth more than everything), so that errors stay as small as
+// those of reversing the elimination. It is half of that work, or less, and reads what it sums but once.
 // Fronts are symmetric, but for the last, in which every D_ij is known (front_differences.h).
 #pragma once
 
@@ -135,7 +135,7 @@ class BlockDifferences {
     const Index k = node.first, stride = node.n_upper + 1;
     const std::int32_t* lower = b_.code.lower_step.data() + node.lower_list;
     const std::int32_t* upper = b_.code.upper_step.data() + node.upper_list;
-    const T straight = y_[k] * b_.inverse[k], per_visit = reciprocal_or_zero(z_[k]);
+    const T straight = y_[k], per_visit = reciprocal_or_zero(z_[k]);
     T together(0.0);
     for (Index i = 0; i < node.n_lower; ++i) {
       flow[i] = z_[lower[i]] * b_.slot[node.lower + i];
@@ -230,13 +230,12 @@ void block_gradient(const Block<T>& b, Weights<T>& weights, const T* y, const T*
   const T* hb = h + b.first;
   BlockDifferences<T>(b, y + b.first, zb, rb, hb).run(scratch);
   if (is_pulled(b)) {
-    unload_pulled(b, weights, zb);
-  } else {
-    const std::int32_t* out_slot = b.program.out_slot.data();
-    for (Index k = 0; k < b.code.n; ++k) {
-      for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
-        weights.add_weight_adjoint(e, zb[k] * b.slot_bar[out_slot[e]]);
-      }
+    return unload_pulled(b, weights, zb, hb, outflow_part);
+  }
+  const std::int32_t* out_slot = b.program.out_slot.data();
+  for (Index k = 0; k < b.code.n; ++k) {
+    for (Index e = b.inside_begin(k); e < b.inside_end(k); ++e) {
+      weights.add_weight_adjoint(e, zb[k] * b.slot_bar[out_slot[e]]);
     }
   }
   for (Index k = 0; k < b.code.n; ++k) {

@@ -63,9 +63,9 @@ class Elimination {
         path_sojourn<false>(v, weights, pivots, z);
       }
     } else {
-      pull_alpha(v, weights, y, z);
-      factor(b, y + v.first);
-      sojourns_from_alpha(v, y, z);
+      T* const alpha = with_adjoint_ ? y + v.first : y;  // a place that stays near
+      factor(b, alpha, z);
+      sojourns_from_alpha(v, alpha, z + v.first);
     }
   }
 
@@ -91,14 +91,10 @@ class Elimination {
 
   // --- several solves; not of Keep::one_block, their adjoints of Keep::all
 
-  // Loads the weights of block b and eliminates it; alpha as in factor_block.
-  void factor(Index b, T* alpha = nullptr) {
-    const Block<T> v = block(b);
-    factor_block(v, weights, alpha);
+  // Loads the weights of block b and eliminates it; alpha and z as in factor_block.
+  void factor(Index b, T* alpha = nullptr, const T* z = nullptr) {
+    factor_block(block(b), weights, pivots, alpha, z);
     factored_ = b;
-    for (Index k = 0; k < v.code.n; ++k) {
-      pivots.add(v.inverse[k]);
-    }
   }
   void factor_all() {
     for (Index b = 0; b < program_->n_blocks(); ++b) {

@@ -215,6 +215,31 @@ Dual<T> exit_of_trap(const Dual<T>& inverse) {
   return {exit_of_trap(inverse.value), T(0.0)};
 }
 
+// All three of a pivot at once; where it is not positive, the numbers of a trap.
+template <class T>
+struct PivotInverse {
+  T inverse, multiplier, exit_of_trap;
+};
+template <class T>
+PivotInverse<T> invert_pivot(const T& pivot) {
+  const T inverse = reciprocal_or_zero(pivot);
+  return {inverse, or_one(inverse), exit_of_trap(inverse)};
+}
+template <int W>
+PivotInverse<Vec<W>> invert_pivot(Vec<W> pivot) {
+  using V = typename Vec<W>::Storage;
+  const V zero{}, one = zero + 1.0, quotient = one / pivot.x;  // does not wait for the comparison
+  const auto positive = pivot.x > zero;
+  return {Vec<W>(positive ? quotient : zero), Vec<W>(positive ? quotient : one),
+          Vec<W>(positive ? zero : one)};
+}
+inline PivotInverse<Vec<16>> invert_pivot(const Vec<16>& pivot) {
+  const auto low = invert_pivot(pivot.low), high = invert_pivot(pivot.high);
+  return {{low.inverse, high.inverse},
+          {low.multiplier, high.multiplier},
+          {low.exit_of_trap, high.exit_of_trap}};
+}
+
 inline double elementwise_max(double a, double b) { return a > b ? a : b; }
 template <int W>
 Vec<W> elementwise_max(Vec<W> a, Vec<W> b) { return Vec<W>(a.x > b.x ? a.x : b.x); }

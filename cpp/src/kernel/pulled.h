@@ -1,8 +1,12 @@
 // Elimination of a small block entry by entry, see PulledCode.
 //
-// What bounds the elimination of small components is writing: one store of 512 bits takes two cycles, and
-// few fit the queue of a core. An entry that first collects what it receives is written once. The
-// arithmetic, and its order, is that of updating the rows below each pivot.
+// What bounds the elimination of small components is what they load and write: of 512 bits one load takes a
+// cycle, one store two. An entry is written once, after it collected its weight and all that it receives,
+// and below a pivot not before it is a multiplier. The arithmetic, and its order, is that of updating the
+// rows below each pivot.
+//
+// Code is kept short, and a front's entries come by number of products: what a core remembers of branches
+// and decoded instructions is soon full where every component has a program of its own.
 #pragma once
 
 #include "kernel/block.h"
@@ -23,96 +27,195 @@ T& named_slot(T* slot, Index name) {
   return *reinterpret_cast<T*>(reinterpret_cast<char*>(slot) + name * kBytes);
 }
 
-// Weights and exit rates, and zeros where nothing else is written.
+// Adds what the weights of a block say about their parameters: z times a difference of h. Those of edges
+// are in slot_bar; exits: the sums in outflow_part are of Weights::pull_parts. z, h: of the block.
 template <class T>
-void load_pulled(const Block<T>& b, const Weights<T>& weights) {
+void unload_pulled(const Block<T>& b, Weights<T>& weights, const T* z, const T* h,
+                   const T* outflow_part) {
   const Loads& loads = b.program.loads;
-  const LoadEntry* const entries = loads.entry.data();
-  const auto for_runs = [&](std::int32_t begin, std::int32_t end, auto&& f) {
-    for (const LoadRun* run = loads.run.data() + begin; run != loads.run.data() + end; ++run) {
-      const T parameter = weights.parameter(run->param);
-      for (const LoadEntry* e = entries + run->begin; e != entries + run[1].begin; ++e) {
-        f(named_slot(b.slot, e->slot), T(e->coef) * parameter);
+  const auto for_runs = [&](Index begin, Index end, auto difference) {
+    for (Index r = begin; r < end; ++r) {
+      const LoadRun* const run = &loads.run[at(r)];
+      T sum(0.0);
+      for (Index e = run->begin; e < run[1].begin; ++e) {
+        const LoadEntry& entry = loads.entry[at(e)];
+        sum += z[entry.step] * difference(entry);
       }
+      weights.parameter_adjoint(run->param) += sum;
     }
   };
-  const LoadBlock& block = loads.block[at(b.index)];
-  for_runs(block.edges, block.more_exits, [](T& slot, const T& weight) { slot = weight; });
-  for_runs(block.more_exits, (&block)[1].edges, [](T& slot, const T& weight) { slot += weight; });
-  for (const std::uint16_t name : b.code.pulled.empty) {
-    named_slot(b.slot, name) = T(0.0);
-  }
+  const LoadBlock* const block = &loads.block[at(b.index)];
+  for_runs(block->edges, block->exits, [&](const LoadEntry& entry) {
+    return T(entry.coef) * named_slot(b.slot_bar, entry.place);
+  });
+  for_runs(block->exits, block[1].edges, [&](const LoadEntry& entry) {
+    return outflow_part[entry.place] - T(entry.coef) * h[entry.step];
+  });
 }
 
-// Adds what the differences in slot_bar say about the parameters of edges. z: of the block.
+// Forms the entries of a block one after the other. No two products are added to each other, see
+// small_front.h: a weight and products meet in loops only.
 template <class T>
-void unload_pulled(const Block<T>& b, Weights<T>& weights, const T* z) {
-  const Loads& loads = b.program.loads;
-  const LoadBlock& block = loads.block[at(b.index)];
-  for (Index r = block.edges; r < block.exits; ++r) {
-    const LoadRun* const run = &loads.run[at(r)];
-    T sum(0.0);
-    for (Index e = run->begin; e < run[1].begin; ++e) {
-      const LoadEntry& entry = loads.entry[at(e)];
-      sum += T(entry.coef) * (z[entry.step] * named_slot(b.slot_bar, entry.slot));
-    }
-    weights.parameter_adjoint(run->param) += sum;
-  }
-}
+class Puller {
+ public:
+  Puller(const Block<T>& b, const Weights<T>& weights, const std::uint16_t* words,
+         const LoadWeight* weight)
+      : slot_(b.slot), words_(words), weight_(weight), weights_(weights) {}
 
-// One list of entries; returns what follows it.
-template <bool loaded, class T>
-const std::uint16_t* pull_entries(const std::uint16_t* words, T* slot) {
-  for (Index n = *words++; n > 0; --n) {
-    T& entry = named_slot(slot, words[0]);
-    const std::uint16_t* const end = words + 2 + 2 * Index{words[1]};
-    words += 2;
-    T sum(0.0);
-    if constexpr (loaded) {
-      sum = entry;
+  // What is next.
+  [[nodiscard]] const std::uint16_t* words() const { return words_; }
+  [[nodiscard]] const LoadWeight* next_weight() const { return weight_; }
+
+  // Entries [first, first + n) of slots, each handed to f(its slot, its number).
+  template <class F>
+  [[gnu::always_inline]] void entries(Index first, Index n, F f) {
+    T* const end = slot_ + first + n;
+    for (T* to = slot_ + first; to != end; ++to) {
+      const Index head = *words_++;
+      f(*to, entry(head));
     }
+  }
+
+  // Entries of a front, those alike together.
+  [[gnu::always_inline]] void front_entries() {
+    for (Index kinds = *words_++; kinds > 0; --kinds) {
+      const Index head = *words_++, n = *words_++;
+      switch (head) {
+        case 0: only_products<0>(n); break;
+        case 1: only_weights(n); break;
+        case 2: only_products<1>(n); break;
+        case 4: only_products<2>(n); break;
+        case 6: only_products<3>(n); break;
+        case 8: only_products<4>(n); break;
+        default: entries_of(head, n);
+      }
+    }
+  }
+
+  // The exit rate of the next step.
+  [[gnu::always_inline]] T exit() {
+    T sum = weights_.extra_exit;
     do {
-      sum += named_slot(slot, words[0]) * named_slot(slot, words[1]);
-      words += 2;
-    } while (words != end);
-    entry = sum;
+      sum += T(weight_->coef) * weights_.parameter(weight_->param);
+    } while (weight_++->more != 0);
+    const Index head = *words_++;
+    add_products(sum, head / 2);
+    return sum;
   }
-  return words;
-}
 
-// One group.
-template <class T>
-const std::uint16_t* pull_products(const std::uint16_t* words, T* slot) {
-  return pull_entries<false>(pull_entries<true>(words, slot), slot);
-}
-
-// A front of one step. alpha: of the block, to be eliminated as well; or nullptr.
-template <class T>
-const std::uint16_t* pull_single(const Block<T>& b, const Supernode& node,
-                                 const std::uint16_t* words, T* alpha) {
-  words = pull_products(words, b.slot);
-  T* const row = b.slot + node.rows + 1;  // exit, then upper
-  T pivot = row[0];
-  for (Index j = 1; j <= node.n_upper; ++j) {
-    pivot += row[j];
-  }
-  const T inverse = reciprocal_or_zero(pivot);
-  b.inverse[node.first] = inverse;
-  row[0] += exit_of_trap(inverse);
-  words = pull_products(words, b.slot);
-  const T multiplier = or_one(inverse);
-  T* const lower = b.slot + node.lower;
-  for (Index i = 0; i < node.n_lower; ++i) {
-    lower[i] *= multiplier;
-  }
-  if (alpha != nullptr) {
-    const T m = alpha[node.first] * inverse;
-    const std::int32_t* upper = b.code.upper_step.data() + node.upper_list;
-    for (Index j = 0; j < node.n_upper; ++j) {
-      alpha[upper[j]] += m * row[1 + j];
+ private:
+  // n entries with N products each and no weight.
+  template <int N>
+  [[gnu::always_inline]] void only_products(Index n) {
+    for (; n > 0; --n, words_ += 1 + 2 * N) {
+      T sum(0.0);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) {
+        sum += named_slot(slot_, words_[1 + 2 * i]) * named_slot(slot_, words_[2 + 2 * i]);
+      }
+      named_slot(slot_, words_[0]) = sum;
     }
   }
-  return words;
+
+  // n entries with a weight and no products.
+  [[gnu::always_inline]] void only_weights(Index n) {
+    for (; n > 0; --n) {
+      named_slot(slot_, *words_++) = weight();
+    }
+  }
+
+  [[gnu::always_inline]] void entries_of(Index head, Index n) {
+    for (; n > 0; --n) {
+      T& to = named_slot(slot_, *words_++);
+      to = entry(head);
+    }
+  }
+
+  [[gnu::always_inline]] T entry(Index head) {
+    T sum(0.0);
+    if (head % 2 == 1) {
+      sum = weight();
+    }
+    add_products(sum, head / 2);
+    return sum;
+  }
+
+  [[gnu::always_inline]] T weight() {
+    const LoadWeight& w = *weight_++;
+    return T(w.coef) * weights_.parameter(w.param);
+  }
+
+  [[gnu::always_inline]] void add_products(T& sum, Index n) {
+    for (; n > 0; --n, words_ += 2) {
+      sum += named_slot(slot_, words_[0]) * named_slot(slot_, words_[1]);
+    }
+  }
+
+  T* slot_;
+  const std::uint16_t* words_;
+  const LoadWeight* weight_;
+  const Weights<T>& weights_;
+};
+
+// A front of one step.
+template <class T>
+[[gnu::always_inline]] inline void pull_single(const Block<T>& b, Puller<T>& pull,
+                                               const Supernode& node) {
+  const T exit = pull.exit();
+  T pivot = exit;
+  pull.entries(node.rows + 2, node.n_upper, [&](T& slot, const T& sum) {
+    slot = sum;
+    pivot += sum;
+  });
+  const PivotInverse<T> inverted = invert_pivot(pivot);
+  const T multiplier = inverted.multiplier;
+  b.inverse[node.first] = inverted.inverse;
+  b.slot[node.rows + 1] = exit + inverted.exit_of_trap;
+  pull.entries(node.lower, node.n_lower,
+               [&](T& slot, const T& sum) { slot = sum * multiplier; });
+}
+
+// The entries of the last front.
+template <class T>
+[[gnu::noinline]] void pull_last(const Block<T>& b, const Weights<T>& weights,
+                                 const std::uint16_t* words, const LoadWeight* weight,
+                                 const Supernode& node) {
+  Puller<T> pull(b, weights, words, weight);
+  pull.front_entries();
+  for (Index t = 0; t < node.width; ++t) {
+    const Index row = node.rows + t * node.stride();
+    b.slot[row + t] = T(0.0);
+    b.slot[row + node.width] = pull.exit();
+  }
+}
+
+// Factors single steps and forms the last front.
+template <class T>
+[[gnu::noinline]] void pull_entries(const Block<T>& b, const Weights<T>& weights) {
+  Puller<T> pull(b, weights, b.code.pulled.words.data(),
+                 b.program.loads.weight.data() + b.program.loads.block[at(b.index)].weight);
+  for (const Supernode& node : b.code.supernodes) {
+    if (node.width > 1) {
+      return pull_last(b, weights, pull.words(), pull.next_weight(), node);
+    }
+    pull_single(b, pull, node);
+  }
+}
+
+// What flows into each step of a block with what single steps before it pass on, over the pivot of single
+// steps. alpha (code.n): receives; z as in factor_block.
+template <class T>
+void pull_flows(const Block<T>& b, const Weights<T>& weights, T* alpha, const T* z) {
+  const std::uint16_t* words = b.code.pulled.alpha.data();
+  const Supernode& last = b.code.supernodes.back();
+  const Index singles = last.width == 1 ? b.code.n : last.first;
+  for (Index k = 0; k < b.code.n; ++k) {
+    T sum = weights.pull(b.program.inflow, b.first + k, z);
+    for (Index n = *words++; n > 0; --n, words += 2) {
+      sum += named_slot(alpha, words[0]) * named_slot(b.slot, words[1]);
+    }
+    alpha[k] = k < singles ? sum * b.inverse[k] : sum;
+  }
 }
 
 }  // namespace phasic::PHASIC_ISA

@@ -38,8 +38,8 @@ class SmallFront {
   static constexpr int kStride = M + 1;  // own steps, exit
 
  public:
-  // rows: (M, M + 1); inverse: (M) results; alpha: (M) of the steps, eliminated as one more row, or
-  // nullptr.
+  // rows: (M, M + 1); inverse: (M) results; alpha: (M) of the steps, eliminated as one more row and
+  // divided by the pivots, or nullptr.
   static void factor(T* rows, T* inverse, T* alpha) {
     V multiplier[M][R::count];
     factor_rows<0>(rows, inverse, multiplier);
@@ -50,8 +50,8 @@ class SmallFront {
     }
   }
 
-  // z: (M) sojourns from eliminated alpha.
-  static void sojourns(const T* rows, const T* inverse, const T* alpha, T* z) {
+  // z: (M) sojourns from eliminated alpha over the pivots.
+  static void sojourns(const T* rows, const T* alpha, T* z) {
     for (int p = 0; p < R::count; ++p) {
       V sum[M];
 #pragma GCC unroll 16
@@ -61,7 +61,7 @@ class SmallFront {
         for (int t = M - 1; t > c; --t) {
           sum[c] += sum[t] * R::get(rows[t * kStride + c], p);
         }
-        sum[c] += R::get(alpha[c], p) * R::get(inverse[c], p);
+        sum[c] += R::get(alpha[c], p);
         R::get(z[c], p) = sum[c];
       }
     }
@@ -149,28 +149,31 @@ class SmallFront {
   template <int i>
   static void factor_rows(T* rows, T* inverse, V (*multiplier)[R::count]) {
     if constexpr (i < M) {
+#pragma GCC unroll 1  // this code runs once for each component: what counts is its length
       for (int p = 0; p < R::count; ++p) {
-        factor_row<i>(rows, inverse, multiplier, p);
+        factor_row<i>(&R::get(rows[0], 0) + p, &R::get(inverse[i], 0) + p, &multiplier[0][p]);
       }
       factor_rows<i + 1>(rows, inverse, multiplier);
     }
   }
 
+  // One register of lanes; the next number's follows R::count registers later.
   template <int i>
-  static void factor_row(T* rows, T* inverse, V (*multiplier)[R::count], int p) {
-    T* const own = rows + i * kStride;
+  static void factor_row(V* rows, V* inverse, V* multiplier) {
+    constexpr int n = R::count;
+    V* const own = rows + i * kStride * n;
     V row[kStride];
 #pragma GCC unroll 16
     for (int c = 0; c < kStride; ++c) {
-      row[c] = R::get(own[c], p);
+      row[c] = own[c * n];
     }
 #pragma GCC unroll 16
     for (int k = 0; k < i; ++k) {
-      row[k] = row[k] * multiplier[k][p];
+      row[k] = row[k] * multiplier[k * n];
 #pragma GCC unroll 16
       for (int c = k + 1; c < kStride; ++c) {
         if (c != i) {
-          row[c] += row[k] * R::get(rows[k * kStride + c], p);
+          row[c] += row[k] * rows[(k * kStride + c) * n];
         }
       }
     }
@@ -179,14 +182,14 @@ class SmallFront {
     for (int c = i + 1; c < M; ++c) {
       ((c - i) % 2 == 0 ? even : odd) += row[c];
     }
-    const V reciprocal = reciprocal_or_zero(even + odd);
-    R::get(inverse[i], p) = reciprocal;
-    multiplier[i][p] = or_one(reciprocal);
-    row[M] += exit_of_trap(reciprocal);
+    const PivotInverse<V> inverted = invert_pivot(even + odd);
+    *inverse = inverted.inverse;
+    multiplier[i * n] = inverted.multiplier;
+    row[M] += inverted.exit_of_trap;
 #pragma GCC unroll 16
-    for (int c = 0; c < kStride; ++c) {
+    for (int c = i == 0 ? M : 0; c < kStride; ++c) {
       if (c != i) {
-        R::get(own[c], p) = row[c];
+        own[c * n] = row[c];
       }
     }
   }
@@ -198,15 +201,15 @@ class SmallFront {
       sum[t] = R::get(alpha[t], p);
     }
 #pragma GCC unroll 16
-    for (int k = 0; k + 1 < M; ++k) {
-      const V m = sum[k] * R::get(inverse[k], p);
+    for (int k = 0; k < M; ++k) {
+      sum[k] *= R::get(inverse[k], p);
 #pragma GCC unroll 16
       for (int c = k + 1; c < M; ++c) {
-        sum[c] += m * R::get(rows[k * kStride + c], p);
+        sum[c] += sum[k] * R::get(rows[k * kStride + c], p);
       }
     }
 #pragma GCC unroll 16
-    for (int t = 1; t < M; ++t) {
+    for (int t = 0; t < M; ++t) {
       R::get(alpha[t], p) = sum[t];
     }
   }

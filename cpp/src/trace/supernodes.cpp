@@ -22,12 +22,12 @@ namespace {
 // Measured costs in units of one multiply-add of a single sparse step, see docs/decisions/0006-kernels.md.
 constexpr double kDenseMultiplyAdd = 0.28;
 constexpr double kScatteredEntry = 1.2;
-constexpr double kSingleOverhead = 12;
+constexpr double kSingleOverhead = 8;
 constexpr double kFrontOverhead = 60;
 constexpr double kStepOverhead = 30;
 constexpr double kSmallFrontOverhead = 10;
-constexpr double kSmallStepOverhead = 10;
-constexpr double kSmallMultiplyAdd = 0.4;
+constexpr double kSmallStepOverhead = 6;
+constexpr double kSmallMultiplyAdd = 0.6;
 
 struct Front {
   Index first = 0, width = 0;
