@@ -151,6 +151,7 @@ struct LoadRun {
 struct LoadBlock {
   std::int32_t edges = 0, exits = 0;  // into Loads::run
   std::int32_t weight = 0;            // into Loads::weight
+  std::int32_t param = -1;            // that of all edges, or -1 if they have several
 };
 struct Loads {
   std::vector<LoadBlock> block;  // (n_blocks + 1)

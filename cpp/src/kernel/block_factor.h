@@ -148,7 +148,11 @@ void single_adjoint(const Block<T>& b, const Supernode& node) {
 template <class T>
 void pull_block(const Block<T>& b, const Weights<T>& weights, T* alpha, const T* z) {
   const Supernode& last = b.code.supernodes.back();
-  pull_entries(b, weights);
+  if (b.program.loads.block[at(b.index)].param >= 0) {
+    pull_entries<true>(b, weights);
+  } else {
+    pull_entries<false>(b, weights);
+  }
   if (alpha != nullptr) {
     pull_flows(b, weights, alpha, z);
   }

@@ -54,13 +54,18 @@ void unload_pulled(const Block<T>& b, Weights<T>& weights, const T* z, const T* 
 }
 
 // Forms the entries of a block one after the other. No two products are added to each other, see
-// small_front.h: a weight and products meet in loops only.
-template <class T>
+// small_front.h: a weight and products meet in loops only. one_parameter: all edges of the block have the
+// same, which then stays in registers.
+template <bool one_parameter, class T>
 class Puller {
  public:
   Puller(const Block<T>& b, const Weights<T>& weights, const std::uint16_t* words,
          const LoadWeight* weight)
-      : slot_(b.slot), words_(words), weight_(weight), weights_(weights) {}
+      : slot_(b.slot), words_(words), weight_(weight), weights_(weights) {
+    if constexpr (one_parameter) {
+      parameter_ = weights.parameter(b.program.loads.block[at(b.index)].param);
+    }
+  }
 
   // What is next.
   [[nodiscard]] const std::uint16_t* words() const { return words_; }
@@ -142,7 +147,11 @@ class Puller {
 
   [[gnu::always_inline]] T weight() {
     const LoadWeight& w = *weight_++;
-    return T(w.coef) * weights_.parameter(w.param);
+    if constexpr (one_parameter) {
+      return T(w.coef) * parameter_;
+    } else {
+      return T(w.coef) * weights_.parameter(w.param);
+    }
   }
 
   [[gnu::always_inline]] void add_products(T& sum, Index n) {
@@ -155,11 +164,12 @@ class Puller {
   const std::uint16_t* words_;
   const LoadWeight* weight_;
   const Weights<T>& weights_;
+  T parameter_;  // if it is one
 };
 
 // A front of one step.
-template <class T>
-[[gnu::always_inline]] inline void pull_single(const Block<T>& b, Puller<T>& pull,
+template <bool one_parameter, class T>
+[[gnu::always_inline]] inline void pull_single(const Block<T>& b, Puller<one_parameter, T>& pull,
                                                const Supernode& node) {
   const T exit = pull.exit();
   T pivot = exit;
@@ -176,11 +186,11 @@ template <class T>
 }
 
 // The entries of the last front.
-template <class T>
+template <bool one_parameter, class T>
 [[gnu::noinline]] void pull_last(const Block<T>& b, const Weights<T>& weights,
                                  const std::uint16_t* words, const LoadWeight* weight,
                                  const Supernode& node) {
-  Puller<T> pull(b, weights, words, weight);
+  Puller<one_parameter, T> pull(b, weights, words, weight);
   pull.front_entries();
   for (Index t = 0; t < node.width; ++t) {
     const Index row = node.rows + t * node.stride();
@@ -190,13 +200,13 @@ template <class T>
 }
 
 // Factors single steps and forms the last front.
-template <class T>
+template <bool one_parameter, class T>
 [[gnu::noinline]] void pull_entries(const Block<T>& b, const Weights<T>& weights) {
-  Puller<T> pull(b, weights, b.code.pulled.words.data(),
+  Puller<one_parameter, T> pull(b, weights, b.code.pulled.words.data(),
                  b.program.loads.weight.data() + b.program.loads.block[at(b.index)].weight);
   for (const Supernode& node : b.code.supernodes) {
     if (node.width > 1) {
-      return pull_last(b, weights, pull.words(), pull.next_weight(), node);
+      return pull_last<one_parameter>(b, weights, pull.words(), pull.next_weight(), node);
     }
     pull_single(b, pull, node);
   }

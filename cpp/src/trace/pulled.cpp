@@ -180,7 +180,7 @@ void attach_loads(Program& p) {
   for (Index b = 0; b < p.n_blocks(); ++b) {
     const ComponentCode& code = *p.block_code[at(b)];
     const Index first_run = p.outflow.run_begin[at(p.block_begin[at(b)])];
-    p.loads.block.push_back({next_run(), 0, narrow32(ssize(p.loads.weight), "the number of edges")});
+    p.loads.block.push_back({next_run(), 0, narrow32(ssize(p.loads.weight), "the number of edges"), -1});
     for (std::int32_t k = 0; k < code.n && code.is_pulled(); ++k) {
       const Index position = p.block_begin[at(b)] + k;
       for (Index r = p.outflow.run_begin[at(position)]; r < p.outflow.run_begin[at(position + 1)];
@@ -202,10 +202,14 @@ void attach_loads(Program& p) {
       }
     }
     append_runs(p.loads, edges);
-    p.loads.block.back().exits = next_run();
+    LoadBlock& block = p.loads.block.back();
+    block.exits = next_run();
+    if (block.exits == block.edges + 1) {
+      block.param = p.loads.run[at(block.edges)].param;
+    }
     append_runs(p.loads, exits);
   }
-  p.loads.block.push_back({next_run(), next_run(), 0});
+  p.loads.block.push_back({next_run(), next_run(), 0, -1});
   p.loads.run.push_back({0, narrow32(ssize(p.loads.entry), "the number of edges")});
 }
 
