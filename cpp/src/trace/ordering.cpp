@@ -9,6 +9,7 @@
 // Source: Markowitz 1957; Tinney and Walker 1967; Amestoy, Li and Ng 2007 (diagonal pivots suffice).
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <queue>
 #include <utility>
@@ -51,23 +52,30 @@ struct Limits {
   }
 };
 
+// Queued scores are lower bounds: most scores grow while others are eliminated, and are looked at again when
+// their turn comes.
 template <class Live>
 Count greedy(const Pattern& pattern, Score score, const Limits& limits) {
   using Entry = std::pair<Index, std::int32_t>;  // (score, vertex), least first
   const Index n = pattern.n();
   Live live(pattern);
-  std::vector<Index> current(at(n), -1);
+  std::vector<Index> queued(at(n), std::numeric_limits<Index>::max());  // the least that waits
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue;
-  const auto push = [&](Index v) {
-    const Index value = score == Score::product ? live.in_count(v) * live.out_count(v)
-                                                : live.in_count(v) + live.out_count(v);
-    if (value != current[at(v)]) {
-      current[at(v)] = value;
-      queue.emplace(value, static_cast<std::int32_t>(v));
+  const auto current = [&](Index v) {
+    return score == Score::product ? live.in_count(v) * live.out_count(v)
+                                   : live.in_count(v) + live.out_count(v);
+  };
+  const auto push = [&](Index v, Index value) {
+    queued[at(v)] = value;
+    queue.emplace(value, static_cast<std::int32_t>(v));
+  };
+  const auto push_if_less = [&](Index v) {
+    if (const Index value = current(v); value < queued[at(v)]) {
+      push(v, value);
     }
   };
   for (Index v = 0; v < n; ++v) {
-    push(v);
+    push(v, current(v));
   }
   Count count;
   std::vector<std::int32_t> sources, targets;
@@ -85,8 +93,12 @@ Count greedy(const Pattern& pattern, Score score, const Limits& limits) {
     }
     const auto [value, v] = queue.top();
     queue.pop();
-    if (eliminated[at(v)] || value != current[at(v)]) {
+    if (eliminated[at(v)] || value != queued[at(v)]) {
       continue;  // outdated entry
+    }
+    if (const Index now = current(v); now != value) {
+      push(v, now);
+      continue;
     }
     eliminated[at(v)] = true;
     count.order.push_back(v);
@@ -98,10 +110,10 @@ Count greedy(const Pattern& pattern, Score score, const Limits& limits) {
     }
     live.eliminate(v, sources, targets);
     for (const Index u : sources) {
-      push(u);
+      push_if_less(u);
     }
     for (const Index u : targets) {
-      push(u);
+      push_if_less(u);
     }
   }
   return count;

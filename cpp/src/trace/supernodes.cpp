@@ -165,18 +165,47 @@ void lay_out(const std::vector<Front>& fronts, ComponentCode& code) {
   static_cast<void>(narrow32(slot + 1, "the number of slots of a component"));
 }
 
+// Reads on in a sorted list up to `step`; true if it is there. Steps are asked for in ascending order.
+bool advance(const std::int32_t* list, std::int32_t n, std::int32_t& met, std::int32_t step) {
+  while (met < n && list[met] < step) {
+    ++met;
+  }
+  return met < n && list[met] == step;
+}
+
+// As slot_between() for all pairs; lists are sorted, hence read and not searched.
 void resolve_updates(ComponentCode& code) {
   const std::vector<std::int32_t> front_of = fronts_of_steps(code);
   const auto spare = static_cast<std::int32_t>(code.n_slots);
+  std::vector<std::int32_t> met_lower;  // for each upper step, how far its front's lower list was read
   for (Supernode& node : code.supernodes) {
     node.update = ssize(code.update_slot);
+    met_lower.assign(at(node.n_upper), 0);
     for (Index i = 0; i < node.n_lower; ++i) {
-      const Index from = code.lower_step[at(node.lower_list + i)];
+      const std::int32_t from = code.lower_step[at(node.lower_list + i)];
+      const Supernode& own = code.supernodes[at(front_of[at(from)])];
+      const std::int32_t own_end = own.first + own.width;
+      const Index row = own.rows + (from - own.first) * own.stride();
+      const std::int32_t* const upper = code.upper_step.data() + own.upper_list;
+      std::int32_t met_upper = 0;
       code.update_slot.push_back(code.exit_slot[at(from)]);
       for (Index j = 0; j < node.n_upper; ++j) {
-        const Index to = code.upper_step[at(node.upper_list + j)];
-        const std::int32_t slot = slot_between(code, front_of, from, to);
-        code.update_slot.push_back(slot >= 0 ? slot : spare);
+        const std::int32_t to = code.upper_step[at(node.upper_list + j)];
+        Index slot = spare;
+        if (to >= own_end) {
+          if (advance(upper, own.n_upper, met_upper, to)) {
+            slot = row + own.width + 1 + met_upper;
+          }
+        } else if (to >= own.first) {
+          slot = row + to - own.first;
+        } else {
+          const Supernode& front = code.supernodes[at(front_of[at(to)])];
+          if (advance(code.lower_step.data() + front.lower_list, front.n_lower, met_lower[at(j)],
+                      from)) {
+            slot = front.lower + met_lower[at(j)] * front.width + to - front.first;
+          }
+        }
+        code.update_slot.push_back(static_cast<std::int32_t>(slot));
       }
     }
   }
