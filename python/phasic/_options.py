@@ -73,9 +73,10 @@ class EvaluationOptions:
         reached. ``exact``: squaring where it is predicted to be cheaper than uniformisation, or
         where that alone exceeds ``max_operations``. ``auto``: the same, and Krylov spaces where
         both are predicted to take over 10 ms and 8 times as long, or exceed ``max_operations``;
-        only results with an estimated error of 1e-8 of themselves are taken from them (derivatives:
-        1e-6 of the derivative or of value over parameter change), uniformisation or squaring gives
-        the others. Each parameter vector is planned by itself; `PhaseType.density_plan` tells how.
+        only results with an estimated error of 1e-10 of themselves are taken from them
+        (derivatives: 1e-8 of the derivative or of value over parameter change), uniformisation or
+        squaring gives the others. Each parameter vector is planned by itself;
+        `PhaseType.density_plan` tells how.
         Logarithms, the hazard, quantiles and probabilities of states are never by Krylov spaces,
         nor are epoch models unless it is asked for; the hazard is by uniformisation.
     """

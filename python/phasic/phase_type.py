@@ -354,7 +354,7 @@ class PhaseType(JointMoments, Quantiles, Transforms, RewardTransforms, Sampling)
         -----
         Values are right relative to themselves, however small: to about 1e-13, and a unit of
         rounding for every step of uniformisation (rate times t). Where that and squaring are far
-        dearer than Krylov spaces (`density_plan` tells), to 1e-8, unless ``options.density`` is
+        dearer than Krylov spaces (`density_plan` tells), to 1e-10, unless ``options.density`` is
         ``"exact"``. With ``"krylov"`` they are right to 1e-10 of the largest value of the call.
         """
         self._require("pdf", discrete=False, instead="pmf")

@@ -260,6 +260,7 @@ detail::KrylovReport report_of_spaces(const Program& program, const Request& req
   in.program = &program;
   in.quantity = request.quantity;
   in.times = times;
+  in.own_digits = request.density != DensityMethod::krylov;
   detail::KrylovReport all;
   for (Index m = -1; m < (detail::by_theta(request) ? theta.size() : 0); ++m) {
     in.n_levels = m < 0 ? 0 : 1;

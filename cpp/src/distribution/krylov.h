@@ -14,7 +14,7 @@ inline constexpr double kKrylovWindow = 512;      // longest over shortest time 
 inline constexpr double kKrylovError = 1e-10;     // of the largest value of the row
 inline constexpr double kKrylovSlopeError = 1e-8; // of the largest derivative, see KrylovRow
 // Beyond these shares of a result itself it is weak; for a derivative, of it or of value / change.
-inline constexpr double kKrylovOwnError = 1e-8, kKrylovOwnSlopeError = 1e-6;
+inline constexpr double kKrylovOwnError = 1e-10, kKrylovOwnSlopeError = 1e-8;
 
 struct KrylovInput {
   const Program* program = nullptr;            // continuous
@@ -23,6 +23,7 @@ struct KrylovInput {
   Span<const double> theta;                    // (1 + n_levels, param_length): values, tangents
   Span<const double> times;                    // (n_times) >= 0
   Index time_order = 0;                        // derivatives in t that are wanted
+  bool own_digits = false;                     // spend more windows so that fewer results are weak
 };
 
 struct KrylovReport {

@@ -1,6 +1,6 @@
 // Krylov spaces compiled for machines with AVX2 and FMA.
 #define PHASIC_ISA isa_avx2
-#include "distribution/krylov_row.h"
+#include "distribution/krylov_quantity.h"
 
 namespace phasic::detail {
 

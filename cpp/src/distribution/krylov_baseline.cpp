@@ -1,6 +1,6 @@
 // Krylov spaces compiled for any x86-64 or AArch64 machine.
 #define PHASIC_ISA isa_baseline
-#include "distribution/krylov_row.h"
+#include "distribution/krylov_quantity.h"
 
 namespace phasic::detail {
 

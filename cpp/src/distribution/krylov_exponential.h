@@ -7,13 +7,16 @@
 //    system. r vanishes at infinity, so fast modes decay whatever the rounding of H made of them.
 // 3. The last factor leaves H out where H^-1 r is wanted; H^-1 alone would amplify rounding.
 // 4. The matrix I + D of one step is squared again and again, as 2 D + D^2, so that the errors of slow
-//    modes do not double each time; r - 1 comes from (z - c)^-1 z without a difference. Times are whole
-//    steps by their binary digits and a rest of about one step.
+//    modes do not double each time; r - 1 comes from (z - c)^-1 z without a difference. The last few
+//    matrices are squared as they are, so that what they leave of a far tail keeps its digits. Times are
+//    whole steps by their binary digits and a rest of about one step.
 // Poles, zeros: roots of the Pade polynomials in 60 digits. |r(z) - exp(z)| < 1e-12 for |z| < 2.
 // Source: Hochbruck, Pazur, Schulz, Thawinan, Wieners 2015 (ZAMM 95:237) on the projection.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -22,38 +25,65 @@
 
 namespace phasic::PHASIC_ISA {
 
+// Numbers between -1 and 1, always the same ones.
+class NoiseStream {
+ public:
+  double next() {
+    state_ = state_ * 1664525U + 1013904223U;
+    return std::ldexp(static_cast<double>(state_), -31) - 1;
+  }
+
+ private:
+  std::uint32_t state_ = 1;
+};
+
 // A block of vectors is (columns, padded(m)): each vector is a row. Matrices are kept transposed.
 class ProjectedExponential {
  public:
-  // h: upper Hessenberg (m, padded(m)); a step is tau gamma, and 2^doublings of them will do.
-  void prepare(const std::vector<double>& h, Index m, double tau, int doublings) {
+  // h: upper Hessenberg (m, padded(m)); a step is tau gamma, and 2^doublings of them will do. With noise,
+  // the entries of the first step, which are less precise than h, are changed at random.
+  void prepare(std::vector<double> h, Index m, double tau, int doublings, double noise = 0) {
     m_ = m;
     width_ = padded(m);
-    h_ = h;
-    transposed_.assign(h.size(), 0.0);
+    h_ = std::move(h);
+    transposed_.assign(h_.size(), 0.0);
     for (Index i = 0; i < m; ++i) {
       for (Index j = 0; j < m; ++j) {
-        transposed_[at(j * width_ + i)] = h[at(i * width_ + j)];
+        transposed_[at(j * width_ + i)] = h_[at(i * width_ + j)];
       }
     }
     step_.resize(static_cast<std::size_t>(doublings) + 1);
+    first_whole_ = std::max(doublings - kWhole, 1);
     first_step(tau, step_[0]);
+    NoiseStream random;
+    for (double& x : step_[0]) {
+      x += x * kStepNoise * noise * random.next();
+    }
     for (int i = 1; i <= doublings; ++i) {
       std::vector<double>& d = step_[at(i)];
       d = step_[at(i - 1)];
       multiply(step_[at(i - 1)], d);
-      for (std::size_t e = 0; e < d.size(); ++e) {
+      for (std::size_t e = 0; e < d.size() && i <= first_whole_; ++e) {
         d[e] += 2 * step_[at(i - 1)][e];
+      }
+      for (Index k = 0; k < m && i == first_whole_; ++k) {
+        d[at(k * width_ + k)] += 1.0;
       }
     }
   }
 
   [[nodiscard]] Index dimension() const { return m_; }
+  // The first of the matrices that is one itself, not its difference from 1.
+  [[nodiscard]] int first_whole() const { return first_whole_; }
 
   // y := exp(2^i step B) y
   void move(int i, std::vector<double>& y) {
     moved_ = y;
     multiply(step_[at(i)], moved_);
+    if (i >= first_whole_) {
+      std::swap(y, moved_);
+      return;
+    }
     std::transform(y.begin(), y.end(), moved_.begin(), y.begin(), std::plus<>());
   }
 
@@ -79,6 +109,8 @@ class ProjectedExponential {
     double pole_re, pole_im, residue_re, residue_im, constant;
   };
   static constexpr int kLast = 3;
+  static constexpr double kStepNoise = 16;
+  static constexpr int kWhole = 5;  // doublings of whole matrices
   static constexpr Factor kFactors[kLast + 1] = {
       {9.4063712136907398, 4.9692172876232936, 36.3403285735981, -70.797294691248908, 0.91184712424913728},
       {7.7386881468305484, 8.3708793062379829, 31.645443832382607, -30.226461614554641, 0.93745838083794197},
@@ -208,8 +240,9 @@ class ProjectedExponential {
   }
 
   Index m_ = 0, width_ = 0;
+  int first_whole_ = 0;
   std::vector<double> h_, transposed_;
-  std::vector<std::vector<double>> step_;  // exp(2^i step B) - 1, transposed
+  std::vector<std::vector<double>> step_;  // exp(2^i step B), less 1 before first_whole_, transposed
   std::vector<double> product_, moved_, part_, part_im_, rhs_re_, rhs_im_, matrix_re_, matrix_im_;
 };
 

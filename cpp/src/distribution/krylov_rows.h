@@ -111,6 +111,7 @@ class KrylovRows {
     in.theta = Span<const double>(theta_).subspan(0, (1 + n_levels) * program_->graph->param_length);
     in.times = times_;
     in.time_order = time_order;
+    in.own_digits = request_->density != DensityMethod::krylov;
     parts_ = Index{1} << n_levels;
     found_.resize(at((time_order + 1) * parts_ * request_->n_times));
     const phasic::detail::KrylovReport report = run_row_(in, found_);

@@ -54,6 +54,7 @@ class KrylovSpace {
     basis_.assign(at(stride_), 0.0);
     std::memcpy(basis_.data(), b.data(), at(width_) * sizeof(double));
     norm_ = size_of(basis_.data());
+    losses_.assign(1, 1.0);
     invariant_ = norm_ == 0;
     divide(basis_.data(), invariant_ ? 1.0 : norm_);
   }
@@ -69,6 +70,10 @@ class KrylovSpace {
   [[nodiscard]] Index dimension() const { return dimension_; }
   [[nodiscard]] bool invariant() const { return invariant_; }
   [[nodiscard]] double norm() const { return norm_; }  // of the vector that it began with
+
+  // How much larger each basis vector was before the components along the others were taken away: its
+  // relative error, in units of rounding.
+  [[nodiscard]] const std::vector<double>& losses() const { return losses_; }
 
   // The projected inverse, (dimension, padded(dimension)).
   [[nodiscard]] std::vector<double> projected() const {
@@ -155,6 +160,7 @@ class KrylovSpace {
     ++dimension_;
     invariant_ = !(rest > kInvariant * before) || dimension_ >= width_;
     if (!invariant_) {
+      losses_.push_back(before / rest);
       divide(w, rest);
     }
   }
@@ -164,6 +170,7 @@ class KrylovSpace {
   Index width_ = 0, stride_ = 0, dimension_ = 0;
   bool invariant_ = false;
   std::vector<T> rhs_, work_, solved_;
+  std::vector<double> losses_;
   std::vector<double> basis_;           // (dimension + 1, stride)
   std::vector<std::vector<double>> h_;  // columns of the projected inverse
 };
