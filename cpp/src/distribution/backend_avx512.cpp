@@ -7,6 +7,9 @@
 #include "distribution/runner.h"
 
 namespace phasic::detail {
+
+void run_avx512_wide(const Job& job, Index begin, Index end);  // backend_avx512_wide.cpp
+
 namespace {
 
 constexpr Index kWideSlots = 2500;  // beyond it two registers of lanes no longer fit a core's cache
@@ -20,16 +23,11 @@ void run_narrow(const Job& job, Index begin, Index end) {
   }
 }
 
-void run_wide(const Job& job, Index begin, Index end) {
-  using namespace isa_avx512;
-  Runner<Vec<16>, EliminationEngine<Vec<16>>>(job).run(begin, end);
-}
-
 }  // namespace
 
 Backend avx512_backend(const Program& program, Quantity quantity) {
   const bool wide = !is_density(quantity) && program.max_general_slots <= kWideSlots;
-  return wide ? Backend{&run_wide, 16} : Backend{&run_narrow, 8};
+  return wide ? Backend{&run_avx512_wide, 16} : Backend{&run_narrow, 8};
 }
 
 }  // namespace phasic::detail
