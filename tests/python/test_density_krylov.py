@@ -206,7 +206,7 @@ def test_early_times_have_spaces_of_their_own() -> None:
 
 
 def test_a_tail_is_exact_or_an_error() -> None:
-    graph, t = island_blocks(8), np.array([300.0])
+    graph, t = island_blocks(8), np.array([900.0])
     with pytest.raises(ValueError, match=r"estimated error of .* expected at most 1e-10"):
         forced(graph).pdf(STIFF, t)
     assert np.isnan(jax.jit(forced(graph).pdf)(STIFF, t)).all()
