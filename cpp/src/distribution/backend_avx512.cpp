@@ -7,9 +7,6 @@
 #include "distribution/runner.h"
 
 namespace phasic::detail {
-
-void run_avx512_wide(const Job& job, Index begin, Index end);  // backend_avx512_wide.cpp
-
 namespace {
 
 constexpr Index kWideSlots = 2500;  // beyond it two registers of lanes no longer fit a core's cache

@@ -58,5 +58,6 @@ struct Backend {
 [[nodiscard]] Backend avx2_backend();
 [[nodiscard]] Backend avx2_single_density_backend();  // no levels
 [[nodiscard]] Backend avx512_backend(const Program& program, Quantity quantity);
+void run_avx512_wide(const Job& job, Index begin, Index end);  // its two registers of lanes
 
 }  // namespace phasic::detail
